@@ -1,0 +1,131 @@
+"""The rule of freeze-thaw: which trials pause at a rung, and which paused trial continues next.
+
+Successive halving with promotion (Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020): a trial
+that reaches a rung goes on while it is among the best of those that have reached it; otherwise it pauses, and goes on
+later if it is among the best of more. Scores are smaller for better trials; one that is not finite never goes on.
+The rule knows neither databases nor processes: agents read `Rung`s from the database, simulations from a `Ladder`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+REDUCTION = 3
+"""Trials of which one continues at each rung."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused:
+    """The best paused trial of a rung."""
+
+    trial: int
+    """Id of the trial; of two with one score, the smaller id is better."""
+    rank: int
+    """Trials, paused or not, that reached the rung with a better score."""
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """The trials that have reached a rung."""
+
+    epoch: int
+    reached: int
+    """Number of trials that have reached it, in whatever state they are now."""
+    best_paused: Paused | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeThaw:
+    """The rule for trials of a number of epochs."""
+
+    epochs: int
+    reduction: int = REDUCTION
+    finalists: int = 1
+    """Complete trials that a study gets at least: the best paused ones continue at its end until it has them."""
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which trials are judged, in order; trials of one epoch are not."""
+        found, step = set[int](), self.reduction
+        while step <= self.epochs or (not found and self.epochs > 1):
+            found.add(math.ceil(self.epochs / step))
+            step *= self.reduction
+        return tuple(sorted(found - {self.epochs}))
+
+    def continues(self, *, rank: int, reached: int, score: float) -> bool:
+        """Whether a trial goes on beyond a rung that `reached` trials have reached, `rank` of them with a better score."""
+        return math.isfinite(score) and rank < reached // self.reduction
+
+    def thawed(self, rungs: Sequence[Rung]) -> int | None:
+        """Return the paused trial that goes on next: the best of the highest rung that has one among its best."""
+        for rung in sorted(rungs, key=lambda one: one.epoch, reverse=True):
+            best = rung.best_paused
+            if best is not None and self.continues(rank=best.rank, reached=rung.reached, score=best.score):
+                return best.trial
+        return None
+
+    def finalist(self, rungs: Sequence[Rung], complete: int) -> int | None:
+        """Return the paused trial that goes on where nothing trains and no configuration is left, if one does.
+
+        All that are still paused then end as pruned.
+        """
+        if complete >= self.finalists:
+            return None
+        for rung in sorted(rungs, key=lambda one: one.epoch, reverse=True):
+            if rung.best_paused is not None and math.isfinite(rung.best_paused.score):
+                return rung.best_paused.trial
+        return None
+
+
+class Ladder:
+    """The rungs of one study in memory, for simulations and tests."""
+
+    def __init__(self, rule: FreezeThaw) -> None:
+        self.rule = rule
+        self._reached: dict[int, list[tuple[float, int]]] = {epoch: [] for epoch in rule.rungs}
+        self._paused: dict[int, list[tuple[float, int]]] = {epoch: [] for epoch in rule.rungs}
+
+    def report(self, trial: int, epoch: int, score: float) -> bool:
+        """Note the score of a trial after an epoch; return whether it goes on, else it is paused."""
+        if epoch not in self._reached:
+            return True
+        standing = (score if math.isfinite(score) else math.inf, trial)
+        insort(self._reached[epoch], standing)
+        rank, reached = bisect_left(self._reached[epoch], standing), len(self._reached[epoch])
+        if self.rule.continues(rank=rank, reached=reached, score=standing[0]):
+            return True
+        insort(self._paused[epoch], standing)
+        return False
+
+    def thaw(self) -> int | None:
+        """Take the paused trial that goes on next."""
+        return self._take(self.rule.thawed(self.rungs()))
+
+    def finish(self, complete: int) -> int | None:
+        """Take the paused trial that goes on although nothing trains and no configuration is left."""
+        return self._take(self.rule.finalist(self.rungs(), complete))
+
+    def rungs(self) -> list[Rung]:
+        return [
+            Rung(epoch=epoch, reached=len(reached), best_paused=self._best_paused(epoch))
+            for epoch, reached in self._reached.items()
+        ]
+
+    def paused(self) -> list[int]:
+        """Return the paused trials in order."""
+        return sorted(trial for paused in self._paused.values() for _, trial in paused)
+
+    def _best_paused(self, epoch: int) -> Paused | None:
+        if not self._paused[epoch]:
+            return None
+        score, trial = self._paused[epoch][0]
+        return Paused(trial=trial, rank=bisect_left(self._reached[epoch], (score, trial)), score=score)
+
+    def _take(self, trial: int | None) -> int | None:
+        for epoch, paused in self._paused.items() if trial is not None else ():
+            self._paused[epoch] = [one for one in paused if one[1] != trial]
+        return trial
