@@ -10,7 +10,7 @@ import json
 from optuna.distributions import distribution_to_json
 from sqlalchemy import Connection, text
 
-from hpo.study.definition.create import LaunchedStudy
+from hpo.study.definition.launched_study import LaunchedStudy
 from storage.agents import join, new_agent_id
 from storage.optuna.trials import RESERVATION_ATTRIBUTE
 

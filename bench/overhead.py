@@ -35,7 +35,8 @@ from bench.sandbox import Sandbox
 from hpo.agent.trial_store import TrialStore
 from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome
-from hpo.study.definition.create import LaunchedStudy, create_or_continue
+from hpo.study.definition.create import create_or_continue
+from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.trainer.messages import EpochRecord
 from objectives.device import Device
 from objectives.spaces.space import stored_space

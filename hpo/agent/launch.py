@@ -32,10 +32,11 @@ from hpo.search.samplers import check_sampler
 from hpo.settings import Settings
 from hpo.study.catalog import find_study
 from hpo.study.definition import create, identity, versions
-from hpo.study.definition.create import LaunchedStudy
 from hpo.study.definition.goal_text import goal_text
 from hpo.study.definition.launch_options import check_options
+from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.objective_file import check_objective_file
+from hpo.study.definition.requested_spec import data_of, requested_space
 from hpo.study.definition.selected_metric import selected
 from hpo.study.folders import move_former
 from hpo.terminal.log import set_study
@@ -85,7 +86,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         ):
             description = pool.describe(loading_check(signals, pool, request.agent))
             if existing is None:
-                space = create.requested_space(request, description, data.digest)
+                space = requested_space(request, description, data.digest)
                 if description.builds_models:
                     check = loading_check(signals, pool, request.agent)
                     judged = selected(description, request.metric)
@@ -127,7 +128,7 @@ def work(request: WorkRequest, settings: Settings) -> int:
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         # Raises with the nearest names if there is no such study.
         find_study(database, study)
-        existing = create.find(database, study)
+        existing = find(database, study)
         assert existing is not None
         check_objective_file(existing.spec.objective, study)
         check_writable(settings.checkpoints)
@@ -163,12 +164,12 @@ def _checked(
     database: Database, request: LaunchRequest, settings: Settings
 ) -> tuple[LaunchedStudy | None, str, DataOptions]:
     """Return the study, if it exists, with the request's objective and data, checked before their slow import."""
-    existing = create.find(database, request.study)
+    existing = find(database, request.study)
     check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
     reference = _reference(request, existing)
     if existing is not None and existing.begun:
         check_options(existing.name, existing.spec, request, reference)
-    return existing, reference, host_data(settings, create.data_of(request, existing))
+    return existing, reference, host_data(settings, data_of(request, existing))
 
 
 def _reference(request: LaunchRequest, existing: LaunchedStudy | None) -> str:

@@ -20,7 +20,7 @@ from typing import Protocol
 from hpo.engines.progress_feed import ProgressFeed, Update
 from hpo.errors import HpoError
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
-from hpo.study.definition.create import LaunchedStudy
+from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.study.monitoring.status import StudyStatus
 from hpo.terminal.pace import Pace
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View

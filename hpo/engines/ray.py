@@ -26,7 +26,7 @@ from hpo.options.requests import LaunchRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.shutdown import ExitCode
 from hpo.settings import Settings
-from hpo.study.definition.create import LaunchedStudy
+from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from hpo.trackers.target import parse_targets

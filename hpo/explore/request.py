@@ -15,7 +15,7 @@ from hpo.explore.sources import opened_dataset
 from hpo.models.choice import ChosenModel, choose_model
 from hpo.options.images import ImageOptions
 from hpo.settings import Settings
-from hpo.study.definition import create
+from hpo.study.definition.launched_study import find
 from hpo.study.definition.study_data import with_images
 from hpo.terminal.work_progress import WorkProgress
 from objectives.base import DataOptions
@@ -78,7 +78,7 @@ def _data(request: ExploreRequest, settings: Settings) -> tuple[str, DataOptions
     options, name = DataOptions(data_dir=str(settings.data_dir)), request.name
     if request.study is not None:
         with open_database(settings.storage, settings.home) as database:
-            study = create.find(database, request.study)
+            study = find(database, request.study)
         assert study is not None
         options = replace(study.spec.data, data_dir=str(settings.data_dir))
         name = name or options.source or study.spec.objective

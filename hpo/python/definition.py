@@ -24,7 +24,8 @@ from hpo.errors import HpoError, StudyConflictError, UsageError
 from hpo.ownership import make_private_folder
 from hpo.python import payload, script
 from hpo.python.source import Source
-from hpo.study.definition import create, versions
+from hpo.study.definition import versions
+from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.folders import DEFINED, is_defined
 from objectives import code
 from objectives.adapters.keras_tuner_objective import is_builder
@@ -143,7 +144,7 @@ def written(
         PayloadError: the objects cannot be carried to the trials.
     """
     settings.make_home()
-    existing = create.find(database, study)
+    existing = find(database, study)
     folder = _folder(existing.spec.objective if existing is not None else "", study, definition, settings)
     reference = f"{folder / 'objective.py'}:{definition.name}"
     if existing is not None and existing.begun and existing.spec.objective != reference:
@@ -158,14 +159,12 @@ def written(
         yield reference
     finally:
         with suppress(HpoError):
-            now = create.find(database, study) if fresh else None
+            now = find(database, study) if fresh else None
             if fresh and (now is None or now.spec.objective != reference):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(
-    database: Database, definition: Definition, folder: Path, trained: create.LaunchedStudy | None
-) -> None:
+def _write(database: Database, definition: Definition, folder: Path, trained: LaunchedStudy | None) -> None:
     """Write the files of a definition, unless agents train the study `trained` with another version."""
     for parent in (folder.parent, folder):
         make_private_folder(parent)

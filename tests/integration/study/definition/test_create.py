@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
-from hpo.study.definition.create import LaunchedStudy, create_or_continue, find
+from hpo.study.definition.create import create_or_continue
+from hpo.study.definition.launched_study import LaunchedStudy, find
 from objectives.description import Description
 from storage import agents
 from storage.engine import Database

@@ -19,8 +19,9 @@ from hpo.options.images import ImageOptions
 from hpo.options.requests import LaunchRequest
 from hpo.process.identity import process_identity
 from hpo.report.study_report import report_files
-from hpo.study.definition.create import LaunchedStudy, create_or_continue, find
+from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.identity import check_worker, check_worker_images
+from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.history import read_history
 from objectives.data_options import DataOptions
 from objectives.description import Description
