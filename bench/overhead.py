@@ -32,7 +32,7 @@ from bench.history import fill
 from bench.options import parser
 from bench.report import Report, Row, ratio, spread
 from bench.sandbox import Sandbox
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome
 from hpo.study.definition.create import create_or_continue

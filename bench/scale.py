@@ -30,7 +30,7 @@ from bench.options import parser
 from bench.overhead import EPOCHS, Timer, cycle, new_study
 from bench.report import Report, Row
 from bench.sandbox import Sandbox
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from hpo.study.definition.launched_study import LaunchedStudy
 from objectives.device import Device
 from objectives.spaces.space import stored_space

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from hpo.agent.checkpoint_quota import enforce_quota, entries
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from hpo.files.bounded_log import AttemptLog
 from hpo.trainer.checkpoints import CheckpointFolder, trial_folder
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hpo import formatting
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import NoResultError, ObjectiveFailedError
 from hpo.outcomes import Outcome
 from objectives.errors import MetricUnknownError

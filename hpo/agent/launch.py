@@ -18,8 +18,8 @@ from hpo.agent.image_data import images_in_use
 from hpo.agent.leases import LeaseRenewal
 from hpo.agent.model_check import check_model
 from hpo.agent.outages import training_retry
-from hpo.agent.snapshots import StudySnapshot
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.snapshots import StudySnapshot
+from hpo.agent.store.trial_store import TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError, UsageError
 from hpo.options.hosts import AgentOptions

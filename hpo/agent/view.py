@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from hpo.agent.attempts import RunningAttempt
-from hpo.agent.snapshots import StudySnapshot
+from hpo.agent.store.snapshots import StudySnapshot
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.terminal.pace import Pace

@@ -16,7 +16,7 @@ from typing import Any
 
 from hpo.agent.launch import log_next_steps, prepare
 from hpo.agent.outages import training_retry
-from hpo.agent.snapshots import StudySnapshot
+from hpo.agent.store.snapshots import StudySnapshot
 from hpo.engines.monitor import Monitor, signals
 from hpo.engines.progress_feed import ProgressFeed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line

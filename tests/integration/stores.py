@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import TrialState
 from sqlalchemy import text
 
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord

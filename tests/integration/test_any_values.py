@@ -25,7 +25,7 @@ from optuna.distributions import CategoricalDistribution
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import AttemptTable
 from hpo.agent.cleanup import Cleanup
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from hpo.document.document import Document
 from hpo.document.html import render_page
 from hpo.document.parts import LEFT_OUT

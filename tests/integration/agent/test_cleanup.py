@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from hpo.agent.cleanup import Cleanup
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from storage import agents
 from storage.claims import Claim, NoWork
 from storage.engine import Database

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from storage import leases
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train

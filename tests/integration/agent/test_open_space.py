@@ -21,7 +21,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from sqlalchemy import event, text
 
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome

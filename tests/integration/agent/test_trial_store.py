@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from hpo.agent.testing import FakeStudy, FakeTrialStore
-from hpo.agent.trial_store import TrialStore
+from hpo.agent.store.testing.study import FakeStudy
+from hpo.agent.store.testing.trial_store import FakeTrialStore
+from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from storage.attempts import NEXT, LeaseLostError
 from storage.claims import NoWork

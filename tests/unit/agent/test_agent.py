@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.agent.testing import FakeTrialStore
+from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.trainer.exits import Event

@@ -10,7 +10,8 @@ import pytest
 
 from hpo.agent import cleanup as cleanup_module
 from hpo.agent.cleanup import LOG_SECONDS, QUOTA_SECONDS, UNKNOWN_SECONDS, Cleanup
-from hpo.agent.testing import FakeStudy, FakeTrialStore
+from hpo.agent.store.testing.study import FakeStudy
+from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.outcomes import Outcome
 from storage.claims import Claim
 from tests.specs import spec

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from optuna.distributions import FloatDistribution, distribution_to_json
 
-from hpo.agent.testing import FakeStudy, FakeTrialStore
+from hpo.agent.store.testing.study import FakeStudy
+from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.errors import InvalidParameterError
 from hpo.outcomes import Outcome
 from hpo.trainer.messages import (

@@ -9,7 +9,8 @@ from pathlib import Path
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import AttemptTable
 from hpo.agent.cleanup import Cleanup
-from hpo.agent.testing import FakeStudy, FakeTrialStore
+from hpo.agent.store.testing.study import FakeStudy
+from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler

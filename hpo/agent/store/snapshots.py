@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.agent.study_session import StudySession
+from hpo.agent.store.study_session import StudySession
 from storage import budget, trials
 from storage.budget import Counts
 from storage.engine import Connection

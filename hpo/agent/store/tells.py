@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from optuna.exceptions import UpdateFinishedTrialError
 
-from hpo.agent.study_session import StudySession
+from hpo.agent.store.study_session import StudySession
 from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
 from storage.optuna import trials as optuna_trials

@@ -11,7 +11,7 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
-from hpo.agent.study_session import StudySession
+from hpo.agent.store.study_session import StudySession
 from hpo.search.asking import Asking
 from hpo.search.open_overrides import narrowed
 from hpo.search.optuna_study import CONSTRAINT

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from optuna.distributions import FloatDistribution, json_to_distribution
 
-from hpo.agent.snapshots import StudySnapshot
+from hpo.agent.store.snapshots import StudySnapshot
+from hpo.agent.store.testing.study import FakeAttempt, FakeStudy, FakeTrial
 from hpo.outcomes import FAILURES, Outcome
-from hpo.search.spec import StudySpec
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.trial_value import Reported, reported
@@ -19,80 +18,6 @@ from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts, Failure, fields
 from storage.claims import Claim, NoWork
 from storage.leases import LeaseTimes
-
-
-@dataclass(kw_only=True)
-class FakeTrial:
-    """A row of `hpo.trials` with its epochs; its reservation is also its Optuna id."""
-
-    reservation_id: int
-    params: Params | None = None
-    epochs: dict[int, dict[str, float]] = field(default_factory=dict)
-    annotations: dict[str, object] = field(default_factory=dict)
-    """Attributes and constraints that the objective has set."""
-    reporters: dict[int, int] = field(default_factory=dict)
-    """Attempt that reported each epoch."""
-    outcome: Outcome | None = None
-    value: float | None = None
-    error: str = ""
-    lost: int = 0
-
-    @property
-    def number(self) -> int:
-        return self.reservation_id - 1
-
-    def settle(self, outcome: Outcome, value: float | None, error: str) -> None:
-        self.outcome, self.error = outcome, error
-        self.value = value if value is not None and math.isfinite(value) else None
-
-
-@dataclass(kw_only=True)
-class FakeAttempt:
-    """A row of `hpo.attempts`."""
-
-    attempt_id: int
-    trial: FakeTrial
-    agent_id: int
-    slot: int
-    device: str
-    outcome: Outcome | None = None
-    expired: bool = False
-    """Whether its lease has run out."""
-    began: bool = False
-    held: bool = False
-
-    @property
-    def open(self) -> bool:
-        return self.outcome is None
-
-
-@dataclass(kw_only=True)
-class FakeStudy:
-    """The database of one study, which several stores may share."""
-
-    spec: StudySpec
-    budget: int = 1
-    desired_state: str = "run"
-    trials: list[FakeTrial] = field(default_factory=list)
-    attempts: list[FakeAttempt] = field(default_factory=list)
-    agents: int = 0
-    logs: dict[int, str] = field(default_factory=dict)
-    data: str = ""
-    prunes: Callable[[int, int], bool] = lambda _number, _epoch: False
-    """Whether the pruner ends a trial, by number, after an epoch."""
-
-    def expire_leases(self) -> None:
-        """Let all leases run out, as after the silence of their agents."""
-        for attempt in self.attempts:
-            attempt.expired = attempt.open
-
-    def attempts_of(self, trial: FakeTrial) -> list[FakeAttempt]:
-        return [attempt for attempt in self.attempts if attempt.trial is trial]
-
-    def undecided(self, *, running: bool) -> list[FakeTrial]:
-        """Return the trials without an outcome that an agent trains, or those that wait."""
-        trials = [trial for trial in self.trials if trial.outcome is None]
-        return [one for one in trials if any(attempt.open for attempt in self.attempts_of(one)) is running]
 
 
 class FakeTrialStore:

@@ -14,11 +14,11 @@ from typing import NoReturn, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
-from hpo.agent.open_trials import OpenTrials, TrialFinishedError
-from hpo.agent.optuna_trials import OptunaTrials
-from hpo.agent.snapshots import Snapshots, StudySnapshot
-from hpo.agent.study_session import StudySession
-from hpo.agent.tells import STALE_SECONDS, Tells
+from hpo.agent.store.open_trials import OpenTrials, TrialFinishedError
+from hpo.agent.store.optuna_trials import OptunaTrials
+from hpo.agent.store.snapshots import Snapshots, StudySnapshot
+from hpo.agent.store.study_session import StudySession
+from hpo.agent.store.tells import STALE_SECONDS, Tells
 from hpo.devices.provenance import DATA, training_environment
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome

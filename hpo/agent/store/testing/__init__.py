@@ -1,0 +1,1 @@
+"""Fakes for tests of an agent, without a database or an Optuna."""
