@@ -57,7 +57,7 @@ class FreezeThaw:
         return tuple(sorted(found - {self.epochs}))
 
     def continues(self, *, rank: int, reached: int, score: float) -> bool:
-        """Whether a trial goes on beyond a rung that `reached` trials have reached, `rank` of them with a better score."""
+        """Whether a trial passes a rung: `reached` trials have reached it, `rank` of them with a better score."""
         return math.isfinite(score) and rank < reached // self.reduction
 
     def thawed(self, rungs: Sequence[Rung]) -> int | None:
