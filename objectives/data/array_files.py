@@ -132,7 +132,7 @@ def read(
     task: TaskName = "classes",
     folder: Path | None = None,
 ) -> Arrays:
-    """Return the arrays of an .npz file or a folder of .npy files; test inputs only if `test`.
+    """Return the arrays of an .npz file or a folder of .npy files; the test set is only checked unless `test`.
 
     Large arrays that have to be converted are written to `folder`, if given.
 
@@ -144,15 +144,11 @@ def read(
         splits = _splits(found.names)
         _check_memory(path, found, splits, folder)
         pairs = {
-            # Test targets are checked before any trial, and test inputs when the test set is opened.
-            split: (_inputs(found, x, folder) if test or split != "test" else None, found.read(y, folder))
-            for split, (x, y) in splits.items()
+            split: (_inputs(found, x, folder), found.read(y, folder)) for split, (x, y) in splits.items()
         }
         if names is None and CLASSES in found.names:
             names = [str(name) for name in as_array(found.read(CLASSES, folder), CLASSES)]
         loaded = arrays.checked(pairs, task, names, folder, test=test)
-        if "test" in splits and not test:
-            _check_test(found, splits)
         groups = _groups(found, len(loaded.y_train)) if GROUPS in found.names else None
         return replace(loaded, groups=groups)
 
@@ -222,21 +218,6 @@ def _inputs(found: _Files, names: Sequence[str], folder: Path | None) -> Inputs:
     if "/" not in names[0]:
         return found.read(names[0], folder)
     return {name.partition("/")[2]: found.read(name, folder) for name in names}
-
-
-def _check_test(found: _Files, splits: dict[str, tuple[list[str], str]]) -> None:
-    """Check the shapes of test inputs by their headers, because they are read in a final run alone."""
-    names, y = splits["test"]
-    for name in names:
-        shape, _ = found.header(name)
-        like = f"x_train{name.removeprefix('x_test')}"
-        rows = found.header(y)[0][:1]
-        if shape[:1] != rows:
-            raise ArrayInvalidError(f"{name} is of {shape}, and {y} has {rows[0] if rows else 'no'} rows")
-        expected = found.header(like)[0][1:] if like in splits["train"][0] else shape[1:]
-        # Grey images may have an axis for the channel or not.
-        if (*expected, 1) != shape[1:] and expected not in (shape[1:], (*shape[1:], 1)):
-            raise ArrayInvalidError(f"{name} has rows of {shape[1:]}, {like} of {expected}")
 
 
 def _groups(found: _Files, rows: int) -> NDArray[np.int64]:

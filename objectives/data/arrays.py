@@ -90,16 +90,15 @@ def checked(
 ) -> Arrays:
     """Return the inputs and targets of each split in the form of their task, those for training first.
 
-    `names` are declared names of classes, labels or targets. Unless `test`, test inputs are left alone and may be None,
-    but test targets are checked. Large converted arrays are written to `folder`, if given.
+    `names` are declared names of classes, labels or targets. Unless `test`, the test set is checked and left out. Large
+    converted arrays are written to `folder`, if given.
 
     Raises:
         ArrayInvalidError: they cannot be trained on.
     """
     found = {
-        split: inputs.checked(x, f"x_{split}", folder)
+        split: inputs.checked(x, f"x_{split}", folder, trains=split == "train")
         for split, (x, _) in pairs.items()
-        if test or split != "test"
     }
     y, classes = targets.converted(task, {f"y_{split}": y for split, (_, y) in pairs.items()}, names)
     for split, x in found.items():
@@ -111,7 +110,7 @@ def checked(
     return Arrays(
         found["train"],
         y["y_train"],
-        found.get("test"),
+        found.get("test") if test else None,
         y.get("y_test") if test else None,
         x_valid=None if valid is None else found[valid],
         y_valid=None if valid is None else y[f"y_{valid}"],

@@ -12,11 +12,6 @@ from objectives.data.errors import ArrayInvalidError
 MOST_TEXT_BYTES = 1 << 33
 """Bytes of text as fixed-width strings, each as wide as the longest."""
 
-_LARGEST_LOSS = 0.05
-"""Largest rounding to float32 that is accepted, as a share of the standard deviation."""
-_NOISE = 1e-10
-"""Standard deviation, as a share of the largest number, of a column that is constant but for rounding in float64."""
-
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """Return an array; text in objects becomes fixed-width strings, numbers in objects a numeric array.
@@ -37,25 +32,6 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     if array.dtype.kind == "O":
         return _of_objects(array, name)
     return array
-
-
-def check_digits(columns: NDArray[Any], name: str) -> None:
-    """Check that float32 keeps the differences between the rows of each column (n, columns), as of time stamps.
-
-    Raises:
-        ArrayInvalidError: a column would be rounded by more than a part of its standard deviation.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        lost = np.abs(columns.astype(np.float32) - columns.astype(np.float64)).max(axis=0)
-        spread = columns.std(axis=0, dtype=np.float64)
-        noise = _NOISE * np.abs(columns).max(axis=0)
-        wrong = np.flatnonzero((lost > _LARGEST_LOSS * spread) & (spread > noise) & np.isfinite(lost))
-    if len(wrong):
-        column = columns[:, wrong[0]]
-        raise ArrayInvalidError(
-            f"{name} has numbers from {column.min()} to {column.max()} in column {wrong[0]}, whose differences are lost"
-            " in float32: subtract their mean, and divide them by their deviation"
-        )
 
 
 def _of_objects(array: NDArray[Any], name: str) -> NDArray[Any]:

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError
-from objectives.data.conversion import as_array, check_digits
-from objectives.data.errors import ArrayInvalidError
+from objectives.data import float32
+from objectives.data.conversion import as_array
+from objectives.data.errors import ArrayInvalidError, array_name
+from objectives.data.float32 import Float32
 
 Inputs: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 Shape: TypeAlias = tuple[int, ...]
@@ -116,8 +118,10 @@ def buffer(array: NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def checked(x: Any, name: str, folder: Path | None = None) -> Inputs:
+def checked(x: Any, name: str, folder: Path | None = None, *, trains: bool = True) -> Inputs:
     """Return inputs in a type that models are trained on: other floats become float32, objects text, bools uint8.
+
+    Unless the rows are those that a model `trains` on, their differences may be less than float32 keeps.
 
     uint8 and uint16 arrays (n, height, width) are grey images and get a channel; numbers (n,) become a table of one
     feature.
@@ -128,36 +132,31 @@ def checked(x: Any, name: str, folder: Path | None = None) -> Inputs:
     if isinstance(x, Mapping):
         if not x:
             raise ArrayInvalidError(f"{name} is an empty dict")
-        found = {str(key): _checked(array, f"{name}[{str(key)!r}]", folder) for key, array in x.items()}
+        found = {
+            str(key): _checked(array, array_name(name, str(key)), folder, trains) for key, array in x.items()
+        }
         lengths = {key: len(array) for key, array in found.items()}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{key}: {length}" for key, length in lengths.items())
             raise ArrayInvalidError(f"the arrays of {name} differ in their numbers of rows ({listed})")
         return found
-    return _checked(x, name, folder)
+    return _checked(x, name, folder, trains)
 
 
-def check_finite(array: NDArray[Any], name: str, first: int = 0) -> None:
-    """Raise ArrayInvalidError, with the row counted from `first`, if a number is not finite."""
+def check_finite(array: NDArray[Any], name: str) -> None:
+    """Raise ArrayInvalidError, with the row, if a number is not finite."""
     for rows in ranges(array):
-        if not np.isfinite(array[rows]).all():
-            wrong = ~np.isfinite(array[rows]).reshape(rows.stop - rows.start, -1)
-            row = int(np.flatnonzero(wrong.any(axis=1))[0])
-            value = array[rows].reshape(len(wrong), -1)[row][wrong[row]][0]
-            raise ArrayInvalidError(
-                f"{name} is {value} in row {first + rows.start + row}, counted from 0: remove the row, or replace the"
-                " value"
-            )
+        float32.check_finite(array[rows], name, rows.start)
 
 
-def _checked(values: Any, name: str, folder: Path | None) -> NDArray[Any]:
+def _checked(values: Any, name: str, folder: Path | None, trains: bool) -> NDArray[Any]:
     x = as_array(values, name)
     if x.ndim == 0 or x.size == 0:
         raise ArrayInvalidError(f"{name} is empty")
     if x.dtype.kind == "b":
         x = x.view(np.uint8)
     elif x.dtype.kind == "f" and x.dtype != np.float32:
-        x = _as_float32(x, name, folder)
+        x = _as_float32(x, Float32(name, keeps_differences=trains and float32.is_wide(x.dtype)), folder)
     elif x.dtype.kind not in "uifU":
         raise ArrayInvalidError(f"{name} is {x.dtype}, not of numbers or strings")
     elif x.dtype.kind == "f":
@@ -170,20 +169,10 @@ def _checked(values: Any, name: str, folder: Path | None) -> NDArray[Any]:
     return x[..., np.newaxis] if x.ndim == 3 and x.dtype in (np.uint8, np.uint16) else x
 
 
-def _as_float32(x: NDArray[Any], name: str, folder: Path | None) -> NDArray[Any]:
-    if x.ndim == 2:
-        check_digits(x[next(ranges(x))], name)
-
-    def blocks() -> Iterator[NDArray[Any]]:
-        for rows in ranges(x):
-            check_finite(x[rows], name, rows.start)
-            with np.errstate(over="ignore"):
-                block = x[rows].astype(np.float32)
-            if not np.isfinite(block).all():
-                raise ArrayInvalidError(f"{name} has numbers above 3.4e38, the largest of float32")
-            yield block
-
-    return gathered(blocks(), x.shape, np.dtype(np.float32), folder)
+def _as_float32(x: NDArray[Any], convert: Float32, folder: Path | None) -> NDArray[Any]:
+    found = gathered((convert(x[rows]) for rows in ranges(x)), x.shape, np.dtype(np.float32), folder)
+    convert.end()
+    return found
 
 
 def _taken(array: NDArray[Any], indices: NDArray[np.intp], folder: Path | None) -> NDArray[Any]:

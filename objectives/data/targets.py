@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, check_names, composed, sorted_classes
-from objectives.data.conversion import as_array, check_digits
+from objectives.data.conversion import as_array
 from objectives.data.errors import ArrayInvalidError
+from objectives.data.float32 import Float32
 from objectives.data.inputs import check_finite
 from objectives.data.multi_hot import column, label_texts, multi_hot
 from objectives.data_options import TaskName
@@ -222,11 +223,9 @@ def _regression(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targe
             raise ArrayInvalidError(
                 f"{name} is {array.dtype} of {array.shape}, not numbers (n,) or (n, targets)"
             )
-        check_digits(columns, name)
-        with np.errstate(over="ignore"):
-            targets[name] = np.ascontiguousarray(columns, np.float32)
-        if not np.isfinite(targets[name]).all():
-            raise ArrayInvalidError(f"{name} has numbers above 3.4e38, the largest of float32")
+        convert = Float32(name, keeps_differences=not targets)
+        targets[name] = np.ascontiguousarray(convert(columns))
+        convert.end()
     width = next(iter(targets.values())).shape[1]
     names = _checked_width(targets, declared, "targets")
     return targets, names or (

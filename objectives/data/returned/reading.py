@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
+from objectives.data.errors import ArrayInvalidError, array_name
+from objectives.data.float32 import Float32, is_wide
 from objectives.data.returned.arrays_of import UnreadableError, array_of, is_array
 from objectives.data.returned.sources import Source, is_a, source_of
 from objectives.data.returned.store import Column, Kept, Store
@@ -83,6 +85,8 @@ def read(function: Callable[[], Any], store: Store, watch: Watch) -> Read:
                 kept[split] = _stream(source, split, store, watch)
         except UnreadableError as exc:
             raise DataDamagedError(f"{where} returns invalid data: {split} {exc}") from exc
+        except ArrayInvalidError as exc:
+            raise DataDamagedError(f"{where} returns invalid data: {exc}") from exc
     return Read(splits=kept, classes=classes, notes=tuple(notes))
 
 
@@ -167,16 +171,22 @@ def _keep_pair(pair: Any, split: str, store: Store) -> tuple[KeptInputs, Kept]:
     try:
         if isinstance(x, Mapping):
             inputs: KeptInputs = {
-                str(name): store.keep(array_of(column), inputs=True) for name, column in x.items()
+                str(name): store.keep(array_of(column), _to_float32(split, str(name)))
+                for name, column in x.items()
             }
         else:
-            inputs = store.keep(array_of(x), inputs=True)
+            inputs = store.keep(array_of(x), _to_float32(split))
     except UnreadableError as exc:
         raise UnreadableError(f"inputs: x_{split} {exc}") from exc
     try:
-        return inputs, store.keep(array_of(y), inputs=False)
+        return inputs, store.keep(array_of(y))
     except UnreadableError as exc:
         raise UnreadableError(f"targets: y_{split} {exc}") from exc
+
+
+def _to_float32(split: str, name: str = "") -> Float32:
+    """Return the conversion of one of the inputs of a split."""
+    return Float32(array_name(f"x_{split}", name), keeps_differences=split == "train")
 
 
 def _stream(source: Source, split: str, store: Store, watch: Watch) -> tuple[KeptInputs, Kept]:
@@ -187,7 +197,9 @@ def _stream(source: Source, split: str, store: Store, watch: Watch) -> tuple[Kep
         several = isinstance(x, Mapping)
         block = {**(x if isinstance(x, Mapping) else {"": x}), _TARGETS: y}
         if not writers:
-            writers = {name: _Writer(store, name) for name in block}
+            writers = {
+                name: _Writer(store, None if name == _TARGETS else _to_float32(split, name)) for name in block
+            }
         if block.keys() != writers.keys():
             raise UnreadableError(f"has other inputs from row {rows} on ({', '.join(map(str, block))})")
         for name, column in block.items():
@@ -208,8 +220,8 @@ _TARGETS = "\0targets"
 class _Writer:
     """One column of a data set that is read block by block."""
 
-    def __init__(self, store: Store, name: str) -> None:
-        self._store, self._name = store, name
+    def __init__(self, store: Store, to_float32: Float32 | None) -> None:
+        self._store, self._to_float32 = store, to_float32
         self._column: Column | None = None
         self._dtype: np.dtype[Any] = np.dtype(np.uint8)
         self._shape: tuple[int, ...] = ()
@@ -217,26 +229,37 @@ class _Writer:
         self._texts: list[Array] = []
 
     def append(self, block: Array, row: int) -> None:
+        if self._to_float32 is not None and is_wide(block.dtype):
+            block = self._to_float32(block)
         if self._column is None and not self._texts:
-            narrow = block.dtype == np.float64 and self._name != _TARGETS
-            self._dtype, self._shape = np.dtype(np.float32) if narrow else block.dtype, block.shape[1:]
+            self._dtype, self._shape = block.dtype, block.shape[1:]
         if block.shape[1:] != self._shape:
             raise UnreadableError(
                 f"has rows of {self._shape}, and from row {row} on of {block.shape[1:]}: give them one shape in the"
                 " data function"
             )
+        if not _holds(self._dtype, block.dtype):
+            raise UnreadableError(f"is {self._dtype}, and from row {row} on {block.dtype}: give it one type")
         if block.dtype.kind in "US":
             self._texts.append(block)
             return
-        if not np.can_cast(block.dtype, self._dtype, "same_kind"):
-            raise UnreadableError(f"is {self._dtype}, and from row {row} on {block.dtype}: give it one type")
         self._column = self._column or self._store.column(self._dtype, self._shape)
         self._column.append(block)
 
     def end(self) -> Kept:
-        if self._column is not None:
-            return self._column.end()
-        return self._store.keep(np.concatenate(self._texts), inputs=self._name != _TARGETS)
+        if self._column is None:
+            return self._store.keep(np.concatenate(self._texts))
+        if self._to_float32 is not None:
+            self._to_float32.end()
+        return self._column.end()
+
+
+def _holds(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Return whether a column of one type holds numbers, or texts, of another; floats may be rounded."""
+    kinds = {dtype.kind, other.kind}
+    if kinds & {"U", "S"}:
+        return len(kinds) == 1
+    return np.can_cast(other, dtype, "safe" if kinds <= {"i", "u"} else "same_kind")
 
 
 def mapped(found: Read, function: Callable[[Kept], Kept]) -> Read:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError, FileNotWritableError
+from objectives.data.float32 import Float32, is_wide
 from objectives.data.read_ahead import LEAST_BYTES
 
 Array = NDArray[Any]
@@ -43,8 +44,8 @@ class Column(Protocol):
 class Store(Protocol):
     """A place for arrays."""
 
-    def keep(self, array: Array, *, inputs: bool) -> Kept:
-        """Keep an array, of inputs or of targets."""
+    def keep(self, array: Array, to_float32: Float32 | None = None) -> Kept:
+        """Keep an array; `to_float32`: a large one of float64 may be converted."""
 
     def column(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Column:
         """Return an array of rows of this type and shape, still empty."""
@@ -80,7 +81,7 @@ Kept = Array | StoredArray
 class MemoryStore:
     """Keeps arrays as they are."""
 
-    def keep(self, array: Array, *, inputs: bool) -> Array:  # noqa: ARG002 - the protocol's signature
+    def keep(self, array: Array, to_float32: Float32 | None = None) -> Array:  # noqa: ARG002 - the protocol's
         return array
 
     def column(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Column:
@@ -93,16 +94,17 @@ class FileStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, array: Array, *, inputs: bool) -> Kept:
+    def keep(self, array: Array, to_float32: Float32 | None = None) -> Kept:
         if array.nbytes <= MOST_INLINE_BYTES:
             return array
-        # Models compute in float32.
-        dtype = np.dtype(np.float32) if inputs and array.dtype == np.float64 else array.dtype
-        if dtype is array.dtype and (found := _file_of(array)) is not None:
+        convert = to_float32 if is_wide(array.dtype) else None
+        if convert is None and (found := _file_of(array)) is not None:
             return found
-        column = self.column(dtype, array.shape[1:])
+        column = self.column(array.dtype if convert is None else np.dtype(np.float32), array.shape[1:])
         for block in _blocks(array):
-            column.append(block)
+            column.append(block if convert is None else convert(block))
+        if convert is not None:
+            convert.end()
         return column.end()
 
     def column(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Column:

@@ -39,12 +39,13 @@ def test_images_get_a_channel_and_labels_one_axis(tmp_path):
     assert (read.y_test.shape, read.y_test.dtype) == ((6,), np.int64)
 
 
-def test_test_set_is_read_only_on_request(tmp_path):
-    path = write(tmp_path / "tiny.npz", x_test=np.full((3, 4, 5), np.nan), y_test=np.zeros(3))
-    read = array_files.read(path, CLASSES, test=False)
-    assert read.x_test is None
-    with pytest.raises(DataDamagedError, match="x_test"):
-        array_files.read(path, CLASSES, test=True)
+def test_test_set_is_checked_before_any_trial_and_read_only_on_request(tmp_path):
+    path = write(tmp_path / "tiny.npz")
+    assert array_files.read(path, CLASSES, test=False).x_test is None
+    assert array_files.read(path, CLASSES, test=True).x_test is not None
+    write(path, x_test=np.full((3, 4, 5), np.nan), y_test=np.zeros(3))
+    with pytest.raises(DataDamagedError, match="x_test is nan in row 0"):
+        array_files.read(path, CLASSES, test=False)
 
 
 @pytest.mark.parametrize(
@@ -267,8 +268,8 @@ def test_several_inputs_groups_and_classes_are_read(tmp_path, form):
     [
         ({"y_train": None}, "no array y_train"),
         ({"y_test": None}, "it has x_test, which would not be used"),
-        ({"x_test": np.zeros((5, 4, 5), np.uint8)}, r"x_test is of \(5, 4, 5\), and y_test has 6 rows"),
-        ({"x_test": np.zeros((6, 5, 5), np.uint8)}, r"x_test has rows of \(5, 5\), x_train of \(4, 5\)"),
+        ({"x_test": np.zeros((5, 4, 5), np.uint8)}, "x_test has 5 rows but y_test 6"),
+        ({"x_test": np.zeros((6, 5, 5), np.uint8)}, r"x_test has rows of \(5, 5, 1\), x_train of \(4, 5, 1\)"),
         ({"x_train/a": np.zeros(20)}, "it has x_train next to x_train/"),
         ({"group_train": np.zeros(19)}, r"group_train is float64 of \(19,\), not one group for each of 20 rows"),
         ({"y_train": np.array([None] * 20)}, "y_train has Python objects"),
@@ -296,13 +297,23 @@ def test_data_without_a_test_set_are_read(tmp_path):
     assert not read.has_test
 
 
-def test_test_targets_of_a_function_are_checked_at_launch_and_its_inputs_left_alone():
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_test": np.full(6, 3)}, "y_test has labels from 3 to 3"),
+        ({"x_test": np.full((6, 4, 5), np.nan, np.float32)}, "x_test is nan in row 0"),
+        ({"x_test": np.zeros((6, 4, 5))}, r"x_test has rows of \(4, 5\), x_train of \(4, 5, 1\)"),
+        ({"x_test": np.zeros((6, 4, 5, 1), np.uint16)}, "x_test is uint16, x_train uint8"),
+        ({"x_test": np.zeros((5, 4, 5), np.uint8)}, "x_test has 5 rows but y_test 6"),
+        ({"x_test": {"a": np.zeros((6, 2))}}, "x_test has the inputs a, x_train an array"),
+        ({"x_test": np.full((6, 4, 5), "?")}, "x_test is <U1, x_train uint8|x_test has rows of"),
+    ],
+)
+def test_test_set_of_a_function_is_checked_before_any_trial(changes, message):
     data = content()
-    train = (data["x_train"], data["y_train"])
-    for test, message in ((np.full(6, 3), "y_test has labels from 3 to 3"), (np.zeros(6), None)):
-        returned = (train, (np.full((9, 9), np.nan), test))
-        if message is None:
-            assert arrays.call(lambda: returned, None, test=False).y_test is None  # noqa: B023
-        else:
-            with pytest.raises(DataDamagedError, match=message):
-                arrays.call(lambda: returned, None, test=False)  # noqa: B023
+    test = data["x_test"], data["y_test"]
+    pairs = (data["x_train"], data["y_train"]), test
+    assert arrays.call(lambda: pairs, None, test=False).y_test is None
+    changed = pairs[0], (changes.get("x_test", test[0]), changes.get("y_test", test[1]))
+    with pytest.raises(DataDamagedError, match=message):
+        arrays.call(lambda: changed, None, test=False)

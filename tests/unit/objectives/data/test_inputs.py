@@ -62,6 +62,10 @@ def nan(row: int) -> np.ndarray:
         ({}, "x_train is an empty dict"),
         (np.full((9, 2), 1e300), "above 3.4e38"),
         (np.stack([np.arange(9), 1.7e9 + np.arange(9)], axis=1), "x_train .* in column 1, whose differences are lost"),
+        (1.7e9 + np.arange(9), "from 1700000000.0 to 1700000008.0 in column 0, whose differences are lost"),
+        (np.repeat(1.7e9 + np.arange(3), 6).reshape(9, 2), "in column 0, whose differences are lost"),
+        (1.7e9 + np.arange(36.0).reshape(9, 2, 2), "in column 0, whose differences are lost"),
+        ({"age": np.zeros(9), "time": 1.7e9 + np.arange(9)}, r"x_train\['time'\] has numbers from"),
         (np.zeros((0, 3)), "x_train is empty"),
         (np.float64(3), "x_train is empty"),
         (np.zeros(9, complex), "x_train is complex128"),
@@ -75,6 +79,22 @@ def test_input_that_cannot_be_used_is_refused(monkeypatch, given, message):
     monkeypatch.setattr(inputs, "BLOCK_BYTES", 32)
     with pytest.raises(ArrayInvalidError, match=message):
         inputs.checked(given, "x_train")
+
+
+def test_float32_needs_to_keep_differences_of_training_rows_alone():
+    """A model is fitted to them; rows to evaluate may all be of one day."""
+    years, one_day = 1.7e9 + 3e7 * np.arange(9.0), 1.7e9 + np.arange(9.0)
+    for x, trains in ((years, True), (one_day, False)):
+        assert inputs.checked(x, "x_test", trains=trains).dtype == np.float32
+
+
+def test_statistics_of_blocks_are_those_of_all_rows(monkeypatch):
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 32)
+    # Within each block constant, and far from the first rows.
+    x = np.repeat([0.0, 1.7e9, 1.7e9 + 4e8], 3)
+    assert inputs.checked(x, "x_train").dtype == np.float32
+    with pytest.raises(ArrayInvalidError, match=r"from 1000000000000.0 to 1000000100000.0 in column 0"):
+        inputs.checked(np.repeat([1e12, 1e12 + 5e4, 1e12 + 1e5], 3), "x_train")
 
 
 def test_text_that_would_fill_memory_is_refused():

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from hpo.errors import DataDamagedError
+from objectives.data.arrays import checked
+from objectives.data.errors import ArrayInvalidError
 from objectives.data.returned.reading import Read, mapped, read
 from objectives.data.returned.store import FileStore, MemoryStore, StoredArray
 
@@ -233,3 +235,52 @@ def test_other_forms_are_refused_in_one_line(returned: Any, message: str) -> Non
         loaded(returned)
     assert str(caught.value).startswith("data function load_pets")
     assert "\n" not in str(caught.value)
+
+
+STAMPS = 1.7e9 + np.arange(200_000.0).reshape(-1, 1) % 60
+"""More than a large array's bytes, all within one minute."""
+
+
+def rows_of(x: Any) -> Any:
+    return made("torch", "Dataset", __len__=lambda _: len(x), __getitem__=lambda _, i: (x[i], 0))
+
+
+@pytest.mark.parametrize("store", [FileStore, lambda _: MemoryStore()])
+@pytest.mark.parametrize(
+    ("returned", "name"),
+    [
+        (STAMPS, "x_train"),
+        ({"age": STAMPS % 60, "time": STAMPS}, r"x_train\['time'\]"),
+        (rows_of(STAMPS[:2000]), "x_train"),
+    ],
+)
+def test_differences_lost_in_float32_are_refused_in_every_store(
+    store: Any, returned: Any, name: str, tmp_path: Path
+) -> None:
+    """Whether a function's process converts an array, or the template that gets it."""
+    y = np.zeros(len(STAMPS))
+    split = (returned, y) if isinstance(returned, np.ndarray | dict) else returned
+    with pytest.raises(
+        (DataDamagedError, ArrayInvalidError), match=f"{name} has numbers from 1700000000.0 to"
+    ):
+        checked(read(lambda: {"train": split}, store(tmp_path), lambda *_: None).splits, "regression")
+
+
+def test_test_inputs_may_lose_differences_in_float32(tmp_path: Path) -> None:
+    """The training rows decide, and a message on the test set would give its numbers away."""
+    y = np.zeros(len(STAMPS))
+    found = read(
+        lambda: ((STAMPS * np.arange(len(y))[:, None], y), (STAMPS, y)), FileStore(tmp_path), lambda *_: None
+    )
+    assert found.splits["test"][0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(np.uint8, np.int64), (np.int32, np.int64), (np.int64, np.float32), ("U3", np.int64), (np.int64, "U3")],
+)
+def test_stream_whose_type_changes_is_refused(first: Any, second: Any) -> None:
+    blocks = [(np.ones(4, first), np.zeros(4)), (np.ones(3, second), np.zeros(3))]
+    loader = made("torch", "DataLoader", dataset=TORCH, batch_size=4, __iter__=lambda _: iter(blocks))
+    with pytest.raises(DataDamagedError, match=r"and from row 4 on .*: give it one type"):
+        loaded(loader)
