@@ -6,18 +6,22 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import psycopg2
 from sqlalchemy import Connection as Connection  # also for modules that only pass a connection on
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
+from storage.connection.pooler import (
+    refuse_transaction_pooling,
+    unsuitable_pooler,
+    works_only_without_transactions,
+)
 from storage.connection.retry import (
     MISSING_RIGHTS,
     READ_ONLY,
@@ -239,14 +243,16 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
             break
         except SQLAlchemyError as error:
             problem = _problem(database, error)
-            if "closed" in short_reason(error) and _works_only_without_transactions(database):
-                raise _unsuitable_pooler(database, "statement mode, which allows no transactions") from None
+            if "closed" in short_reason(error) and works_only_without_transactions(database.engine):
+                raise unsuitable_pooler(
+                    database.engine.url, "statement mode, which allows no transactions"
+                ) from None
             if not is_transient(error) or time.monotonic() >= deadline:
                 # Not `from error`: SQLAlchemy's text may contain the password.
                 raise problem from None
         time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
     if pooled:
-        _refuse_transaction_pooling(database)
+        refuse_transaction_pooling(database.engine)
     if encoding != "UTF8":
         raise StorageUrlError(
             f"{database.shown} stores text as {encoding}, which cannot hold every name and message: create a database "
@@ -257,41 +263,6 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
             f"{database.shown} is PostgreSQL {version // 10_000}, but {OLDEST_MAJOR} or newer is required: "
             f"upgrade the server, or {REMEDY}"
         )
-
-
-def _refuse_transaction_pooling(database: Database) -> None:
-    """Raise StorageUrlError if a pooler gives the session of one connection to another between transactions."""
-    pid = text("SELECT pg_backend_pid()")
-    for _ in range(3):
-        with database.engine.connect() as first, database.engine.connect() as second:
-            before = first.execute(pid).scalar_one()
-            first.rollback()
-            # Within its transaction, the second connection keeps the server process that it gets.
-            other = second.execute(pid).scalar_one()
-            if other == before or first.execute(pid).scalar_one() != before:
-                raise _unsuitable_pooler(database, "transaction mode, which loses the settings of a session")
-
-
-def _works_only_without_transactions(database: Database) -> bool:
-    """Whether a pooler that has just closed a connection in a transaction answers outside of one."""
-    url = database.engine.url
-    _, arguments = database.engine.dialect.create_connect_args(url)
-    with (
-        suppress(psycopg2.Error),
-        closing(psycopg2.connect(**{**engine_options(url)["connect_args"], **arguments})) as connection,
-    ):
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            return bool(cursor.fetchone()[0] != connection.info.backend_pid)
-    return False
-
-
-def _unsuitable_pooler(database: Database, mode: str) -> StorageUrlError:
-    return StorageUrlError(
-        f"the pooler at {target(database.engine.url)} works in {mode}: set pool_mode = session for this database,"
-        " or connect to PostgreSQL itself"
-    )
 
 
 def server_version(connection: Connection) -> str:

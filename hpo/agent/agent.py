@@ -17,8 +17,9 @@ from hpo.agent import failure_policy
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.leases import LeaseRenewal
+from hpo.agent.store.errors import is_of_trial
 from hpo.agent.store.snapshots import StudySnapshot
-from hpo.agent.store.trial_store import TrialStore, is_of_trial
+from hpo.agent.store.trial_store import TrialStore
 from hpo.agent.trial_limit import TrialLimit
 from hpo.agent.view import StudyView
 from hpo.devices.provenance import DATA

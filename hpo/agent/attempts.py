@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.prefetch import PrefetchedTrial, Prefetcher
-from hpo.agent.store.trial_store import TrialStore, is_of_trial
+from hpo.agent.store.errors import is_of_trial
+from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import HpoError
 from hpo.files.bounded_log import AttemptLog
 from hpo.outcomes import Outcome

@@ -22,8 +22,9 @@ from hpo.agent.store.snapshots import StudySnapshot
 from hpo.agent.store.trial_store import TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError, UsageError
+from hpo.options.defaults import LaunchDefaults
 from hpo.options.hosts import AgentOptions
-from hpo.options.requests import LaunchDefaults, LaunchRequest, WorkRequest
+from hpo.options.requests import LaunchRequest, WorkRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible

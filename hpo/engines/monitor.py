@@ -21,7 +21,7 @@ from hpo.engines.progress_feed import ProgressFeed, Update
 from hpo.errors import HpoError
 from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, ExitCode
 from hpo.study.definition.launched_study import LaunchedStudy
-from hpo.study.monitoring.status import StudyStatus
+from hpo.study.monitoring.study_status import StudyStatus
 from hpo.terminal.pace import Pace
 from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
 from storage.budget import Counts

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
-from hpo.study.monitoring.status import StudyStatus, read_status
+from hpo.study.monitoring.status import read_status
+from hpo.study.monitoring.study_status import StudyStatus
 from hpo.terminal.progress import TrialEnd
 from storage import trials
 from storage.connection.retry import Retry

@@ -7,37 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo.options.defaults import CODES, DIRECTIONS, ENGINES, PRUNERS, SAMPLERS, SPACES, LaunchDefaults
 from hpo.options.fields import ANY_NUMBER, COUNT, NONE, NUMBER, SLOTS, Range, option_field
 from hpo.options.hosts import AgentOptions, RayOptions
 from hpo.options.images import ImageOptions
 from objectives.trial_value import RULES
-
-SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
-PRUNERS = ("median", "asha", "hyperband", "none")
-"""Names that `hpo.search.samplers` and `hpo.search.pruners` build, which import Optuna; a test compares them."""
-ENGINES = ("local", "ray")
-DIRECTIONS = ("minimize", "maximize")
-SPACES = ("keep", "change")
-CODES = ("keep", "restart")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaunchDefaults:
-    """Defaults of `hpo launch` for a new study."""
-
-    trials: int = 50
-    sampler: str = "tpe"
-    pruner: str = "median"
-    pruner_of_many: str = "asha"
-    many_trials: int = 100
-    """Budget from which `pruner_of_many` is more efficient: see docs/decisions.md."""
-    seed: int = 0
-    max_failed: int = 10
-    max_lost: int = 3
-
-    def pruner_for(self, trials: int) -> str:
-        """Return the default pruner for a budget of `trials`."""
-        return self.pruner_of_many if trials >= self.many_trials else self.pruner
 
 
 def _for_new(value: object) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from hpo.analysis.common_epoch import Comparison, compare_trials
-from hpo.analysis.effects import Effect, find_effects, importances
+from hpo.analysis.effects import Effect, find_effects
+from hpo.analysis.importance import importances
 from hpo.analysis.statistics import deviation
 from hpo.report.study_comparison import matches_search
 from hpo.study.history import StudyHistory

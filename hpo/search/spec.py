@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from hpo.options.requests import LaunchDefaults
+from hpo.options.defaults import LaunchDefaults
 from objectives.base import DataOptions, Direction, Params
 from objectives.description import Description
 from objectives.spaces.space import lies_within, same_space

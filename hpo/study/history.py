@@ -14,7 +14,8 @@ from sqlalchemy import Column, Connection, Table, func, select
 from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.definition.versions import CODE
-from hpo.study.monitoring.status import StudyStatus, read_status
+from hpo.study.monitoring.status import read_status
+from hpo.study.monitoring.study_status import StudyStatus
 from hpo.study.notes import read_notes
 from hpo.study.open_space import declares_epochs
 from hpo.study.predicates import seconds_of_attempt

@@ -11,6 +11,7 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
+from hpo.agent.store.errors import TrialFinishedError
 from hpo.agent.store.study_session import StudySession
 from hpo.search.asking import Asking
 from hpo.search.open_overrides import narrowed
@@ -20,10 +21,6 @@ from hpo.trainer.messages import Annotate, Constrain
 from objectives.base import Params
 from objectives.spaces.choices import stored_distribution
 from storage.optuna import live_trials
-
-
-class TrialFinishedError(Exception):
-    """The trial is closed in Optuna."""
 
 
 class OpenTrials:

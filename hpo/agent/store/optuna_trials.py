@@ -1,14 +1,17 @@
-"""The Optuna trial of a claim: found, taken from the enqueued ones, or created.
-
-Reads and writes are not retried here, because the caller retries the whole.
-"""
+"""The Optuna trial of a claim: found, taken from the enqueued ones, or created, and its configuration sampled."""
 
 from __future__ import annotations
 
 import logging
 
+from optuna.exceptions import UpdateFinishedTrialError
+
+from hpo.agent.store.errors import TrialFinishedError
+from hpo.agent.store.study_session import StudySession
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
+from objectives.base import Params
+from storage import attempts
 from storage.claims import Claim
 from storage.engine import Database
 from storage.optuna import trials as optuna_trials
@@ -19,13 +22,55 @@ log = logging.getLogger(__name__)
 class OptunaTrials:
     """The trials of one study in Optuna's tables."""
 
-    def __init__(self, database: Database, study_id: int, spec: StudySpec, search: Search) -> None:
+    def __init__(
+        self, session: StudySession, database: Database, study_id: int, spec: StudySpec, search: Search
+    ) -> None:
+        self._session = session
         self._begin = database.engine.begin
         self._study_id = study_id
         self._spec = spec
         self._search = search
 
-    def find_or_create(self, claim: Claim, *, maybe_created: bool) -> tuple[int, int]:
+    def sample(self, claim: Claim) -> tuple[int, int, Params]:
+        """Return id, number and parameters of a claim's trial, which are created if missing.
+
+        Raises:
+            LeaseLostError: it took so long that another agent has taken the claim.
+            TrialFinishedError: the trial is closed.
+        """
+        if claim.trial_id is not None and claim.number is not None:
+            taken: int = claim.trial_id
+            self._session.call(lambda: self._search.take_over(taken))
+            if claim.params is not None:
+                return taken, claim.number, dict(claim.params)
+            return taken, claim.number, self._suggest(claim, taken, claim.number)
+        maybe_created = not claim.fresh
+
+        def create() -> tuple[int, int]:
+            nonlocal maybe_created
+            before, maybe_created = maybe_created, True
+            return self._find_or_create(claim, maybe_created=before)
+
+        trial_id, number = self._session.call(create)
+        # Before sampling, so that the trial has an owner if this agent dies meanwhile.
+        params: Params | None = {} if self._spec.open_space else None
+        self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
+        if params is not None:
+            self._session.call(lambda: self._search.asking.begin(trial_id))
+            return trial_id, number, params
+        return trial_id, number, self._suggest(claim, trial_id, number)
+
+    def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
+        try:
+            params = self._session.call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
+        except UpdateFinishedTrialError as exc:
+            raise TrialFinishedError from exc
+        self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
+        return params
+
+    # Not retried one by one, because `sample` retries the whole.
+
+    def _find_or_create(self, claim: Claim, *, maybe_created: bool) -> tuple[int, int]:
         """Return id and number of a claim's trial, which may have been created before an answer was lost."""
         found = self._find_created(claim.reservation_id) if maybe_created else None
         found = found or self._take_enqueued(claim)

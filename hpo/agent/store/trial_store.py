@@ -14,13 +14,13 @@ from typing import NoReturn, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
-from hpo.agent.store.open_trials import OpenTrials, TrialFinishedError
+from hpo.agent.store.errors import TrialClosedError, TrialFinishedError, is_of_trial
+from hpo.agent.store.open_trials import OpenTrials
 from hpo.agent.store.optuna_trials import OptunaTrials
 from hpo.agent.store.snapshots import Snapshots, StudySnapshot
 from hpo.agent.store.study_session import StudySession
 from hpo.agent.store.tells import STALE_SECONDS, Tells
 from hpo.devices.provenance import DATA, training_environment
-from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead
 from hpo.search.optuna_study import Search
@@ -33,10 +33,9 @@ from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
 from storage import agents, attempts, budget, claims, leases
-from storage.attempts import LeaseLostError
 from storage.budget import Counts, Failure
 from storage.claims import Claim, NoWork
-from storage.connection.retry import Retry, is_of_database
+from storage.connection.retry import Retry
 from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
 from storage.optuna import live_trials
@@ -46,15 +45,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CLOSED_OUTSIDE = "its Optuna trial was closed by another program, outside this service"
-
-
-def is_of_trial(error: Exception) -> bool:
-    """Whether an error comes from the values of one trial, and not from the database, a lease or the user's setup."""
-    return not isinstance(error, HpoError | LeaseLostError) and not is_of_database(error)
-
-
-class TrialClosedError(LeaseLostError):
-    """The trial was closed with plain Optuna while it was being trained."""
 
 
 class TrialStore:
@@ -83,7 +73,7 @@ class TrialStore:
         trained = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
         self.agent_id, ordinal = self._session.join(len(devices), trained, times.lease_seconds)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
-        self._optuna_trials = OptunaTrials(database, study_id, spec, self._search)
+        self._optuna_trials = OptunaTrials(self._session, database, study_id, spec, self._search)
         self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
         self._tells = Tells(self._session, study_id, self._search)
         self._snapshots = Snapshots(self._session, study_id, maximize=spec.direction == "maximize")
@@ -100,27 +90,10 @@ class TrialStore:
         Raises:
             LeaseLostError: it took so long that another agent has taken the claim.
         """
-        if claim.trial_id is not None and claim.number is not None:
-            taken: int = claim.trial_id
-            self._call(lambda: self._search.take_over(taken))
-            if claim.params is not None:
-                return taken, claim.number, dict(claim.params)
-            return taken, claim.number, self._suggest(claim, taken, claim.number)
-        maybe_created = not claim.fresh
-
-        def create() -> tuple[int, int]:
-            nonlocal maybe_created
-            before, maybe_created = maybe_created, True
-            return self._optuna_trials.find_or_create(claim, maybe_created=before)
-
-        trial_id, number = self._call(create)
-        # Before sampling, so that the trial has an owner if this agent dies meanwhile.
-        params: Params | None = {} if self.spec.open_space else None
-        self._statement(attempts.attach, claim.attempt_id, trial_id, number, params)
-        if params is not None:
-            self._call(lambda: self._search.asking.begin(trial_id))
-            return trial_id, number, params
-        return trial_id, number, self._suggest(claim, trial_id, number)
+        try:
+            return self._optuna_trials.sample(claim)
+        except TrialFinishedError:
+            self._closed(claim.attempt_id)
 
     def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str, params: Params) -> Params:
         """Sample a parameter of a trial with an open space that has `params`; return them with it.
@@ -311,14 +284,6 @@ class TrialStore:
     def leave(self) -> None:
         """Record that the agent has ended, and release all that it holds."""
         self._write(agents.leave, self.agent_id)
-
-    def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
-        try:
-            params = self._call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
-        except UpdateFinishedTrialError:
-            self._closed(claim.attempt_id)
-        self._statement(attempts.attach, claim.attempt_id, trial_id, number, params)
-        return params
 
     def _closed(self, attempt_id: int) -> NoReturn:
         """Handle an Optuna trial that is closed already.

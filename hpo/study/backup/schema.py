@@ -11,15 +11,16 @@ from collections.abc import Callable, Mapping
 from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any
 
+from hpo.options.defaults import PRUNERS, SAMPLERS
 from hpo.options.fields import COUNT, NUMBER, Range
-from hpo.options.requests import PRUNERS, SAMPLERS
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from objectives.data_options import FITS, TASKS, DataOptions
 from objectives.trial_value import RULES
 from storage.retrains import Source
 from storage.studies import DESIRED_STATES, is_uid
-from storage.study_dump import BY_NAME, KeptTable, Row
+from storage.study_dump import Row
+from storage.study_tables import BY_NAME, KeptTable
 
 _TIMES = ("_at", "_until", "datetime_start", "datetime_complete", "heartbeat")
 """Ends of the names of columns that hold a time."""

@@ -17,7 +17,8 @@ from hpo.errors import (
     StudyConflictError,
     StudyLostError,
 )
-from hpo.options.requests import LaunchDefaults, LaunchRequest
+from hpo.options.defaults import LaunchDefaults
+from hpo.options.requests import LaunchRequest
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
 from hpo.study.definition import twin, versions

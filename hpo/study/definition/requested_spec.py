@@ -8,8 +8,9 @@ from typing import Any, cast
 from hpo.errors import (
     StudyConflictError,
 )
+from hpo.options.defaults import LaunchDefaults
 from hpo.options.fields import NONE
-from hpo.options.requests import LaunchDefaults, LaunchRequest
+from hpo.options.requests import LaunchRequest
 from hpo.search.open_overrides import checked
 from hpo.search.optuna_study import known_good_parts
 from hpo.search.samplers import startup_trials

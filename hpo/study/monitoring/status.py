@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
 
-from hpo.formatting import JsonRow
-from hpo.outcomes import COUNTED, FAILURES, Outcome
+from hpo.outcomes import COUNTED, FAILURES
 from hpo.study.catalog import read_study, state_of
 from hpo.study.definition.versions import codes_of_study
 from hpo.study.monitoring.spent_time import elapsed_seconds, spent_seconds
+from hpo.study.monitoring.study_status import AgentRow, ExpiredRow, RunningRow, StudyStatus
 from hpo.study.notes import read_study_note
 from hpo.study.predicates import (
     NOW,
@@ -28,8 +25,6 @@ from hpo.study.results.added_trials import better_added
 from hpo.study.results.best_trials import best_query
 from storage import goals
 from storage.attempts import NEXT
-from storage.budget import Counts, fields
-from storage.goals import Goals
 from storage.optuna import attributes
 from storage.optuna.trials import count_enqueued
 from storage.studies import StoredStudy
@@ -37,124 +32,6 @@ from storage.tables import agents, attempts, epochs, trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgentRow(JsonRow):
-    """An agent that is alive."""
-
-    host: str
-    pid: int
-    slots: int
-    seen_seconds: float
-    """Seconds since its last heartbeat, by the database's clock."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunningRow(JsonRow):
-    """A trial that is running."""
-
-    number: int | None
-    epoch: int
-    """Epochs completed."""
-    metric: float | None
-    """The objective's metric after the last completed epoch."""
-    slot: int
-    device: str
-    host: str
-    seconds: float
-    """Seconds of this attempt, without pauses."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExpiredRow(JsonRow):
-    """A trial with an expired lease that no agent has taken over yet."""
-
-    number: int | None
-    epoch: int
-    """Epochs completed, after which the trial resumes."""
-    slot: int
-    host: str
-    seconds: float
-    """Seconds since the lease expired."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyStatus(JsonRow):
-    """`hpo status`."""
-
-    json_keys = {"state": "condition", "desired_state": "control"}
-
-    name: str
-    objective: str
-    state: str
-    """`finished`, `running`, `idle` (no agent is alive), or `pausing`, `paused`, `stopping`, `stopped`."""
-    desired_state: str
-    metric: str
-    direction: str
-    epochs_per_trial: int
-    """Epochs of a trial that is not pruned."""
-    budget: int
-    finished: int
-    outcomes: Mapping[str, int]
-    """Number of trials per outcome that occurred."""
-    failed: int
-    running: int
-    prepared: int
-    """Prefetched trials, which start when a slot is free."""
-    waiting: int
-    """Open trials without a running attempt, which the next attempt resumes, and enqueued ones."""
-    enqueued: int = 0
-    """Waiting trials that are enqueued: a slot takes one in place of a trial that the sampler would propose."""
-    expired: tuple[ExpiredRow, ...]
-    """Waiting trials with an expired lease."""
-    best_number: int | None
-    best_value: float | None
-    best_params: Mapping[str, Any] | None
-    goals: Goals | None
-    """`--target` and `--patience`, and the progress towards them; None if the study has neither."""
-    trial_timeout_seconds: float | None
-    """Longest time that a trial may train."""
-    epochs_trained: int
-    """Epochs trained by all attempts, including epochs repeated after a loss."""
-    mean_epochs: float | None
-    """Mean number of completed epochs of finished trials."""
-    elapsed_seconds: float
-    """Seconds during which at least one agent was alive."""
-    remaining_seconds: float | None
-    """Estimate from the time that trials took so far and the slots that there are now; None if the study is not
-    running or no trial has finished."""
-    agents: tuple[AgentRow, ...]
-    slots: tuple[RunningRow, ...]
-    created_at: datetime
-    note: str = ""
-    """Note on the study, of `hpo note` or of the dashboard."""
-    tags: tuple[str, ...] = ()
-    codes: Mapping[str, int] = field(default_factory=dict)
-    """Number of trials that ran with each version of the objective's code, by its digest."""
-    value_rule: str = "last"
-    """Which report is the value of a trial: see `objectives.trial_value`."""
-    better_added: str | None = None
-    """Note on a result that is better than the best one and was added, not trained here."""
-
-    @property
-    def counts(self) -> Counts:
-        """Trials of the study by state."""
-        return Counts(
-            **fields({Outcome(outcome): number for outcome, number in self.outcomes.items()}),
-            budget=self.budget,
-            failed=self.failed,
-            running=self.running,
-            prepared=self.prepared,
-            waiting=self.waiting,
-        )
-
-    @property
-    def best(self) -> tuple[int, float, Mapping[str, Any]] | None:
-        """Number, value and parameters of the best complete trial."""
-        if self.best_number is None or self.best_value is None:
-            return None
-        return self.best_number, self.best_value, self.best_params or {}
 
 
 def study_status(database: Database, name: str) -> StudyStatus:

@@ -12,7 +12,8 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from hpo.agent.store.trial_store import TrialClosedError, TrialStore
+from hpo.agent.store.errors import TrialClosedError
+from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from storage import attempts, studies
 from storage.attempts import LeaseLostError

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from hpo.errors import StorageUrlError
-from storage import engine
+from storage.connection.pooler import refuse_transaction_pooling
 from storage.embedded import paths
 from storage.engine import open_database
 from tests.integration.storage.conftest import Waits
@@ -123,9 +123,9 @@ class _Context:
     ],
 )
 def test_shared_server_processes_are_recognized(serve: Callable[[int, int], int], accepted: bool) -> None:
-    database: Any = SimpleNamespace(engine=FakePooler(serve))
+    pooled: Any = FakePooler(serve)
     if accepted:
-        engine._refuse_transaction_pooling(database)
+        refuse_transaction_pooling(pooled)
     else:
         with pytest.raises(StorageUrlError, match="transaction mode"):
-            engine._refuse_transaction_pooling(database)
+            refuse_transaction_pooling(pooled)

@@ -12,8 +12,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.analysis import effects as effects_module
-from hpo.analysis.effects import MIN_TRIALS, find_effects, importances, trials_needed
+from hpo.analysis.effects import MIN_TRIALS, find_effects, trials_needed
 from hpo.analysis.figures import amount
+from hpo.analysis.importance import importances
 from hpo.search.choice_text import labels
 from objectives.shipped.cifar_resnet import CifarResNet
 from objectives.spaces.choices import categorical, identity

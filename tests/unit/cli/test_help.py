@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from hpo.cli import commands as commands_package
 from hpo.cli.main import SECTIONS, cli
-from hpo.options.requests import PRUNERS, SAMPLERS, LaunchDefaults
+from hpo.options.defaults import PRUNERS, SAMPLERS, LaunchDefaults
 from hpo.search import pruners, samplers
 from objectives.data.shipped import SHIPPED
 

@@ -14,7 +14,7 @@ from hpo.cli.types import DURATION
 from objectives.trial_value import goal
 
 if TYPE_CHECKING:
-    from hpo.study.monitoring.status import StudyStatus
+    from hpo.study.monitoring.study_status import StudyStatus
 
 
 @click.command()

@@ -22,7 +22,7 @@ from hpo.study.backup.backup import read_backup, write_backup
 from hpo.study.catalog import delete_study, find_study, list_studies
 from storage.engine import Database, open_database
 from storage.studies import folder_name
-from storage.study_dump import TABLES
+from storage.study_tables import TABLES
 from tests.integration.rows import StudyRows
 
 CURIOUS = 'a "quoted" \\ line\nanother – with ünïcode \t and a {brace}'
