@@ -45,9 +45,9 @@ from hpo.terminal.progress import open_progress
 from hpo.trackers.logging_process import follow_study
 from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpoints import check_writable
-from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
+from hpo.trainer.template.messages import Load
 from objectives import loader
 from objectives.base import DataOptions
 from objectives.device import Device

@@ -38,8 +38,8 @@ from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpoints import CheckpointFolder
-from hpo.trainer.messages import Load
 from hpo.trainer.pool import TrainerPool
+from hpo.trainer.template.messages import Load
 from objectives import loader
 from objectives.base import DataOptions
 from objectives.description import Description

@@ -20,20 +20,10 @@ from typing import Any
 from hpo.process.process_groups import kill_group
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, describe_exit, oom_kills
 from hpo.trainer.limits import check_limits
-from hpo.trainer.messages import (
-    Exited,
-    Finished,
-    Fork,
-    Forked,
-    Imported,
-    Load,
-    Loaded,
-    NotForked,
-    Start,
-    ToTrainer,
-)
+from hpo.trainer.messages import Finished, Imported, Loaded, Start, ToTrainer
 from hpo.trainer.pooled_trainer import PooledTrainer
 from hpo.trainer.template.current import CurrentTemplate, OfTrainer, StartTemplate
+from hpo.trainer.template.messages import Exited, Fork, Forked, Load, NotForked
 from hpo.trainer.template.process import TemplateProcess
 from objectives.description import Description
 from objectives.device import Device

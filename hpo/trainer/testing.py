@@ -12,24 +12,11 @@ from typing import Any
 
 from hpo.outcomes import Outcome
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
-from hpo.trainer.messages import (
-    Command,
-    Epoch,
-    EpochRecord,
-    Finished,
-    Fork,
-    Forked,
-    FromTemplate,
-    Held,
-    Import,
-    Load,
-    Start,
-    Started,
-    ToTrainer,
-)
+from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Held, Start, Started, ToTrainer
 from hpo.trainer.pipe import MessageReader
 from hpo.trainer.template import pipe
 from hpo.trainer.template.loading import ObjectiveLoader
+from hpo.trainer.template.messages import Fork, Forked, FromTemplate, Import, Load
 from objectives.base import DataOptions, Objective
 from objectives.device import Device
 

@@ -24,17 +24,13 @@ from hpo.trainer.checkpoints import CheckpointsError
 from hpo.trainer.ending import END_SECONDS, end_orderly
 from hpo.trainer.failures import message_of, one_line, traceback_of
 from hpo.trainer.imports import ImportWatch
-from hpo.trainer.messages import (
-    Finished,
-    Preload,
-    Start,
-    Started,
-)
+from hpo.trainer.messages import Finished, Start, Started
 from hpo.trainer.output import flush_output, redirect_output
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.run import TrainerRun
 from hpo.trainer.template.data_digest import data_digest
 from hpo.trainer.template.loading import ObjectiveLoader
+from hpo.trainer.template.messages import Preload
 from objectives import values
 from objectives.backend import is_out_of_memory
 from objectives.base import Objective

@@ -14,13 +14,15 @@ from pathlib import Path
 from hpo.errors import ObjectiveBrokenError
 from hpo.files.bounded_log import BoundedLog
 from hpo.process.listening_clock import ListeningClock
-from hpo.trainer.messages import (
+from hpo.trainer.messages import Imported
+from hpo.trainer.pipe import UnreadableMessageError
+from hpo.trainer.template.learnt import LearntImports
+from hpo.trainer.template.messages import (
     Described,
     Exited,
     Fork,
     Forked,
     Import,
-    Imported,
     ImportEnded,
     Load,
     LoadFailed,
@@ -30,8 +32,6 @@ from hpo.trainer.messages import (
     Ready,
     Unforkable,
 )
-from hpo.trainer.pipe import UnreadableMessageError
-from hpo.trainer.template.learnt import LearntImports
 from hpo.trainer.template.pipe import error_class
 from hpo.trainer.template.process import STATUS_SECONDS, TemplateProcess
 from objectives.description import Description

@@ -30,7 +30,10 @@ from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_ag
 from hpo.settings import Settings
 from hpo.trainer.ending import flush_before_forks, forget_template
 from hpo.trainer.failures import one_line, traceback_of
-from hpo.trainer.messages import (
+from hpo.trainer.template.data_process import DataProcess, traceback_in_function
+from hpo.trainer.template.fork_safety import ThreadCheck, imported_frameworks
+from hpo.trainer.template.loading import ObjectiveLoader
+from hpo.trainer.template.messages import (
     Described,
     Exited,
     Fork,
@@ -45,9 +48,6 @@ from hpo.trainer.messages import (
     Ready,
     Unforkable,
 )
-from hpo.trainer.template.data_process import DataProcess, traceback_in_function
-from hpo.trainer.template.fork_safety import ThreadCheck, imported_frameworks
-from hpo.trainer.template.loading import ObjectiveLoader
 from hpo.trainer.template.pipe import send
 from objectives.data.returned.calling import called_by
 from objectives.data.returned.module_state import UnshareableError

@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from hpo.trainer.messages import Load
 from hpo.trainer.template.data_digest import arrays_of
+from hpo.trainer.template.messages import Load
 from objectives import backend, loader
 from objectives.base import Objective
 from objectives.data.read_ahead import release

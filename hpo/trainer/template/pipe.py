@@ -13,7 +13,8 @@ from typing import Any
 
 import hpo.errors
 from hpo.errors import HpoError, ObjectiveBrokenError
-from hpo.trainer.messages import (
+from hpo.trainer.pipe import UnreadableMessageError, mapping, whole
+from hpo.trainer.template.messages import (
     Described,
     Exited,
     Forked,
@@ -26,7 +27,6 @@ from hpo.trainer.messages import (
     Ready,
     Unforkable,
 )
-from hpo.trainer.pipe import UnreadableMessageError, mapping, whole
 from objectives.description import Description, Direction
 from objectives.spaces.space import space_from_json, space_to_json
 from objectives.trial_value import RULES

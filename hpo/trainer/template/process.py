@@ -18,8 +18,8 @@ from hpo.errors import FileNotWritableError
 from hpo.ownership import open_private
 from hpo.process.process_groups import kill_group
 from hpo.settings import OF_OBJECTIVE
-from hpo.trainer.messages import Fork, FromTemplate, Import, Load
 from hpo.trainer.pipe import MessageReader
+from hpo.trainer.template.messages import Fork, FromTemplate, Import, Load
 from hpo.trainer.template.pipe import decode
 
 STATUS_SECONDS = 1.0

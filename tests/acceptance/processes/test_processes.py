@@ -14,9 +14,10 @@ import pytest
 
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
-from hpo.trainer.messages import Epoch, Finished, Load
+from hpo.trainer.messages import Epoch, Finished
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template import current as current_template
+from hpo.trainer.template.messages import Load
 from hpo.trainer.testing import start_message
 from objectives.base import DataOptions
 from objectives.device import Device

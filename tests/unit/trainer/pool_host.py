@@ -5,17 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpo.outcomes import Outcome
-from hpo.trainer.messages import (
-    Described,
-    Epoch,
-    EpochRecord,
-    Finished,
-    Forked,
-    FromTemplate,
-    Load,
-    Ready,
-)
+from hpo.trainer.messages import Epoch, EpochRecord, Finished
 from hpo.trainer.pool import TrainerPool
+from hpo.trainer.template.messages import Described, Forked, FromTemplate, Load, Ready
 from hpo.trainer.testing import FakeTemplate, start_message
 from objectives.base import DataOptions
 from objectives.description import Description

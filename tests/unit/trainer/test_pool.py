@@ -18,23 +18,11 @@ from hpo.outcomes import Outcome
 from hpo.trainer import pool as pool_module
 from hpo.trainer.exits import SpawnFailed, TrainerExited
 from hpo.trainer.limits import check_limits
-from hpo.trainer.messages import (
-    Command,
-    Continue,
-    Exited,
-    Finished,
-    Forked,
-    Loaded,
-    LoadFailed,
-    Loading,
-    NotForked,
-    Preload,
-    Started,
-    Unforkable,
-)
+from hpo.trainer.messages import Command, Continue, Finished, Loaded, Started
 from hpo.trainer.pipe import encode
 from hpo.trainer.pool import MOST_UNANSWERED
 from hpo.trainer.template import current as current_template
+from hpo.trainer.template.messages import Exited, Forked, LoadFailed, Loading, NotForked, Preload, Unforkable
 from hpo.trainer.testing import start_message
 from objectives.device import Device
 from tests.unit.trainer.pool_host import DESCRIBED, DONE, EPOCH, READY, Host, described

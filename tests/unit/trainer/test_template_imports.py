@@ -5,14 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hpo.trainer.exits import TrainerExited
-from hpo.trainer.messages import (
-    Forked,
-    Imported,
-    ImportEnded,
-    Started,
-)
+from hpo.trainer.messages import Imported, Started
 from hpo.trainer.pipe import encode
 from hpo.trainer.template.learnt import MOST_ROUNDS
+from hpo.trainer.template.messages import Forked, ImportEnded
 from hpo.trainer.testing import start_message
 from objectives.device import Device
 from tests.unit.trainer.pool_host import DESCRIBED, DONE, EPOCH, READY, Host

@@ -15,7 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from hpo.trainer.messages import (
+from hpo.trainer.template import fork_safety
+from hpo.trainer.template import fork_server as template
+from hpo.trainer.template.loading import ObjectiveLoader
+from hpo.trainer.template.messages import (
     Described,
     Exited,
     Fork,
@@ -28,9 +31,6 @@ from hpo.trainer.messages import (
     Preload,
     Ready,
 )
-from hpo.trainer.template import fork_safety
-from hpo.trainer.template import fork_server as template
-from hpo.trainer.template.loading import ObjectiveLoader
 from hpo.trainer.template.pipe import decode
 from objectives.base import DataOptions
 from objectives.device import Device

@@ -11,7 +11,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import DataMissingError, ObjectiveBrokenError
-from hpo.trainer.messages import (
+from hpo.trainer.pipe import UnreadableMessageError
+from hpo.trainer.template.messages import (
     Described,
     Exited,
     Forked,
@@ -23,7 +24,6 @@ from hpo.trainer.messages import (
     Ready,
     Unforkable,
 )
-from hpo.trainer.pipe import UnreadableMessageError
 from hpo.trainer.template.pipe import decode, encode, error_class
 from objectives import loader
 from objectives.description import Description
