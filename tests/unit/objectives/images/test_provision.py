@@ -1,87 +1,28 @@
-"""Images of a folder in the cache: decoded once, shared, named by their content, and complete or absent."""
+"""Images of a folder or table as data: their pixels, splits and targets, and a digest of their content."""
 
 from __future__ import annotations
 
 import gc
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hpo.errors import DataDamagedError, DiskFullError, FileNotWritableError, HpoError, UsageError
+from hpo.errors import DataDamagedError, UsageError
 from objectives.base import DataOptions
-from objectives.data import stamps, statistics
+from objectives.data import statistics
 from objectives.data.splits import split
 from objectives.data.statistics import channel_counts, channel_statistics
 from objectives.data_loading import load_data
-from objectives.images import build, entry
+from objectives.images import entry
 from objectives.images.cache import Cache
 from objectives.images.listing import Picture
 from objectives.images.plan import Plan
-from objectives.images.provision import Provided, mapped, provided
-from tests.photos import make_photos
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return make_photos(tmp_path_factory.mktemp("made") / "photos", 10)
-
-
-@pytest.fixture
-def photos(made, tmp_path) -> Path:
-    """Return a copy of the photos that a test may change, old enough to be remembered."""
-    folder = tmp_path / "photos"
-    shutil.copytree(made, folder)
-    return folder
-
-
-@pytest.fixture
-def settled(monkeypatch) -> None:
-    """Let files be remembered although they were written moments ago."""
-    monkeypatch.setattr(stamps, "SETTLED_SECONDS", -60.0)
-
-
-class Spy:
-    """Counts the files of each stage, and calls a hook at the first."""
-
-    def __init__(self, hook: Callable[[], None] = lambda: None) -> None:
-        self.done: dict[str, int] = {}
-        self._hook = hook
-
-    def __call__(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002
-        if stage == "decoding" and done == 0:
-            self._hook()
-        self.done[stage] = done
-
-
-def provide(
-    source: Path, folder: Path, watch: Spy | None = None, most: int = 1 << 30, **options: object
-) -> Provided:
-    with provided(DataOptions(source=str(source), **options), Cache(folder, most), watch or Spy()) as found:
-        return found
-
-
-def load(found: Provided, folder: Path, final: bool = False):
-    options = DataOptions(source="gone", digest=found.digest, cache_dir=str(folder))
-    arrays, classes = mapped(options, final)
-    return split(arrays, options, final, classes)
-
-
-def refused(error: type[HpoError], *args: object, **options: object) -> str:
-    with pytest.raises(error) as caught:
-        provide(*args, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if not path.name.endswith((".lock", ".json")))
+from objectives.images.provision import mapped, provided
+from tests.unit.objectives.images.provision import Spy, load, provide
 
 
 def test_folder_becomes_three_splits_of_one_mapped_file(photos, tmp_path):
@@ -200,214 +141,6 @@ def test_size_is_chosen_by_the_images(photos, tmp_path):
             image.convert("L").resize((20, 12)).save(path)
     assert provide(photos, tmp_path / "cache").about.geometry.shape == (12, 20, 1)
     assert provide(photos, tmp_path / "cache", image_size=10).about.geometry.shape == (10, 10, 1)
-
-
-def break_files(photos: Path) -> None:
-    (photos / "disc" / "000.jpg").write_bytes(b"")
-    (photos / "disc" / "001.png").write_bytes((photos / "disc" / "001.png").read_bytes()[:-1500])
-    (photos / "cross" / "002.webp").write_bytes(b"no image at all")
-
-
-@pytest.mark.parametrize("remembered", [True, False])
-def test_unreadable_files_are_refused_or_left_out(photos, tmp_path, monkeypatch, remembered):
-    if remembered:
-        monkeypatch.setattr(stamps, "SETTLED_SECONDS", -60.0)
-    break_files(photos)
-    for _ in range(2):
-        message = refused(DataDamagedError, photos, tmp_path / "cache")
-        assert "cannot be read: cross/002.webp (it is no image), disc/000.jpg (it is empty)" in message
-        assert "--skip-unreadable" in message
-        assert left(tmp_path / "cache") == []
-    found = provide(photos, tmp_path / "cache", skip_unreadable=True)
-    assert sorted(found.unreadable) == ["cross/002.webp", "disc/000.jpg", "disc/001.png"]
-    assert found.about.images == 27
-    assert load(found, tmp_path / "cache").class_count == 3
-
-
-def test_truncated_file_alone_is_refused_by_name(photos, tmp_path):
-    (photos / "disc" / "001.png").write_bytes((photos / "disc" / "001.png").read_bytes()[:-1500])
-    message = refused(DataDamagedError, photos, tmp_path / "cache")
-    assert message.startswith("1 image of ")
-    assert "disc/001.png" in message
-
-
-def test_class_without_readable_images_is_refused(photos, tmp_path):
-    for path in (photos / "disc").iterdir():
-        path.write_bytes(b"")
-    shutil.rmtree(photos / "cross")
-    assert "single class stripes" in refused(
-        DataDamagedError, photos, tmp_path / "cache", skip_unreadable=True
-    )
-
-
-def test_class_that_loses_all_its_images_is_refused(photos, tmp_path):
-    for path in (photos / "disc").iterdir():
-        path.write_bytes(b"")
-    assert "no image of disc that can be read" in refused(
-        DataDamagedError, photos, tmp_path / "cache", skip_unreadable=True
-    )
-
-
-@pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_file_without_an_end_is_unreadable(photos, tmp_path, kind):
-    place = photos / "disc" / "000.png"
-    if kind == "pipe":
-        os.mkfifo(place)
-    else:
-        place.symlink_to("/dev/zero")
-    message = refused(DataDamagedError, photos, tmp_path / "cache")
-    assert "disc/000.png (it is no regular file)" in message
-
-
-def test_path_that_no_file_can_have_is_unreadable(photos, tmp_path):
-    rows = [f"{path.relative_to(photos)},{path.parent.name}" for path in sorted(photos.glob("*/*.*"))]
-    (photos / "images.csv").write_text("\n".join(["path,label", *rows, "a\0b.jpg,disc"]))
-    assert r"a\x00b.jpg (embedded null byte)" in refused(
-        DataDamagedError, photos / "images.csv", tmp_path / "cache"
-    )
-
-
-def test_file_of_a_table_that_is_absent_is_unreadable(photos, tmp_path):
-    rows = [f"{path.relative_to(photos)},{path.parent.name}" for path in sorted(photos.glob("*/*.*"))]
-    (photos / "images.csv").write_text("\n".join(["path,label", *rows, "gone.jpg,disc"]))
-    message = refused(DataDamagedError, photos / "images.csv", tmp_path / "cache")
-    assert "gone.jpg (No such file or directory)" in message
-    found = provide(photos / "images.csv", tmp_path / "cache", skip_unreadable=True)
-    assert found.about.images == 30
-
-
-def test_file_changed_while_it_is_read_is_refused(photos, tmp_path):
-    spy = Spy(lambda: (photos / "disc" / "000.jpg").write_bytes(b"new"))
-    assert "was changed while images were read" in refused(DataDamagedError, photos, tmp_path / "cache", spy)
-    assert left(tmp_path / "cache") == []
-
-
-def test_interrupted_build_leaves_nothing(photos, tmp_path):
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        provide(photos, tmp_path / "cache", Spy(interrupt))
-    assert left(tmp_path / "cache") == []
-    assert provide(photos, tmp_path / "cache").about.images == 30
-
-
-KILLED = """
-import os, sys
-from objectives.base import DataOptions
-from objectives.images.cache import Cache
-from objectives.images.provision import provided
-from pathlib import Path
-def watch(stage, done, total):
-    if stage == "decoding" and done:
-        os.kill(os.getpid(), 9)
-with provided(DataOptions(source=sys.argv[1]), Cache(Path(sys.argv[2])), watch):
-    pass
-"""
-
-
-def test_killed_build_is_begun_again(photos, tmp_path):
-    subprocess.run([sys.executable, "-c", KILLED, photos, tmp_path / "cache"], check=False)
-    assert [name for name in left(tmp_path / "cache") if name.endswith(".partial")]
-    Cache(tmp_path / "cache").clear_leftovers()
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"] * 2
-    found = provide(photos, tmp_path / "cache")
-    assert left(tmp_path / "cache") == [found.digest]
-
-
-WAITING = """
-import sys
-from objectives.base import DataOptions
-from objectives.images.cache import Cache
-from objectives.images.provision import provided
-from pathlib import Path
-stages = []
-def watch(stage, done, total):
-    if stage not in stages:
-        stages.append(stage)
-        print(stage, flush=True)
-with provided(DataOptions(source=sys.argv[1]), Cache(Path(sys.argv[2])), watch) as found:
-    print(found.digest, flush=True)
-"""
-
-
-def test_second_process_waits_for_the_first_and_decodes_nothing(photos, tmp_path):
-    other: list[subprocess.Popen] = []
-
-    def start() -> None:
-        command = [sys.executable, "-c", WAITING, photos, tmp_path / "cache"]
-        other.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        # Until it waits for the lock that this process holds.
-        for line in other[0].stdout:
-            if line.startswith("waiting"):
-                return
-
-    found = provide(photos, tmp_path / "cache", Spy(start))
-    assert other[0].communicate()[0].splitlines() == [found.digest]
-
-
-def test_least_recently_used_is_evicted_but_not_one_in_use(photos, tmp_path):
-    folder = tmp_path / "cache"
-    first, second = provide(photos, folder, image_size=8), provide(photos, folder, image_size=9)
-    for digest, used_at in ((first.digest, 200), (second.digest, 100)):
-        os.utime(folder / f"{digest}.lock", (used_at, used_at))
-    total = sum(one.bytes for one in Cache(folder).list())
-    with provided(DataOptions(source=str(photos), image_size=9), Cache(folder)):
-        os.utime(folder / f"{second.digest}.lock", (100, 100))
-        third = provide(photos, folder, most=total, image_size=7)
-        assert left(folder) == sorted([second.digest, third.digest])
-        message = refused(DiskFullError, photos, folder, most=total, image_size=11)
-        assert "HPO_CACHE_SIZE" in message
-        assert [one.in_use for one in Cache(folder).list() if one.digest == second.digest] == [True]
-        assert not Cache(folder).remove(second.digest)
-    assert Cache(folder).remove(second.digest)
-
-
-def test_data_larger_than_the_cache_are_refused(photos, tmp_path):
-    message = refused(DiskFullError, photos, tmp_path / "cache", most=1000)
-    assert "more than the limit of the cache" in message
-    assert left(tmp_path / "cache") == []
-
-
-@pytest.mark.parametrize("noticed", ["ahead", "while writing"])
-def test_full_disk_is_one_line_and_leaves_nothing(photos, tmp_path, monkeypatch, noticed):
-    if noticed == "ahead":
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    else:
-
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(build.os, "posix_fallocate", full)
-    message = refused(DiskFullError, photos, tmp_path / "cache")
-    assert "free some space, give a smaller --image-size" in message
-    assert left(tmp_path / "cache") == []
-
-
-def test_no_data_set_is_removed_in_vain(photos, tmp_path, monkeypatch):
-    found = provide(photos, tmp_path / "cache")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    assert "free some space" in refused(DiskFullError, photos, tmp_path / "cache", image_size=200)
-    assert left(tmp_path / "cache") == [found.digest]
-
-
-def test_cache_that_cannot_be_written_is_one_line(photos, tmp_path):
-    (tmp_path / "cache").write_text("a file")
-    assert "set HPO_HOME to another" in refused(FileNotWritableError, photos, tmp_path / "cache")
-
-
-@pytest.mark.parametrize("name", [entry.PIXELS, entry.LABELS, entry.ABOUT])
-def test_damaged_entry_is_one_line(photos, tmp_path, name):
-    found = provide(photos, tmp_path / "cache")
-    file = tmp_path / "cache" / found.digest / name
-    file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(DataDamagedError, match=f"--clear {found.digest}"):
-        load(found, tmp_path / "cache")
-
-
-def test_options_without_a_cache_are_refused(photos):
-    with pytest.raises(UsageError, match="needs a cache_dir"):
-        mapped(DataOptions(source=str(photos)), final=False)
 
 
 def test_statistics_are_computed_once_for_all_processes(photos, tmp_path, monkeypatch):

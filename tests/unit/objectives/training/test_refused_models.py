@@ -1,0 +1,180 @@
+"""Models, losses, weights and metrics that do not fit the data: refused before a study, in one line."""
+
+from __future__ import annotations
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from hpo.errors import ObjectiveBrokenError
+from objectives.augment import Augmentation
+from tests.unit.objectives.training.tabular import (
+    DEVICE,
+    LOGITS,
+    PAIRS,
+    PARAMS,
+    Tabular,
+    TwoInputs,
+    X,
+    made,
+    own_cross_entropy,
+    trained,
+)
+
+
+def arranged(arrange):
+    """Return a base class for models whose inputs are given in another structure."""
+
+    class Arranged(TwoInputs):
+        def build(self, params, data):
+            model = super().build(params, data)
+            with warnings.catch_warnings(action="ignore"):
+                return keras.Model(arrange(**model.input), model.outputs[0])
+
+    return Arranged
+
+
+class Misnamed(TwoInputs):
+    def build(self, params, data):
+        model = super().build(params, data)
+        image, line = keras.Input((4, 4, 1), name="image"), keras.Input((6,), name="line")
+        return keras.Model([image, line], model({"image": image, "row": line}))
+
+
+def ending(*layers):
+    """Return a base class whose model ends in these layers."""
+
+    class Ending(Tabular):
+        def build(self, params, data):  # noqa: ARG002
+            return keras.Sequential([keras.Input(data.input_shape), *(make(data) for make in layers)])
+
+    return Ending
+
+
+def dense(units, activation=None):
+    return ending(lambda _: keras.layers.Dense(units, activation=activation))
+
+
+WRONG = {
+    "outputs": ("classes", dense(5), {}, "not a logit for each of 3 classes"),
+    "binary of two": ("binary", dense(2), {}, 'or set task = "classes", which needs two outputs'),
+    "labels": ("labels", dense(1), {}, "not a logit for each of 3 labels"),
+    "numbers": ("regression", dense(3), {}, "not a number for each of 2 targets"),
+    "softmax": (
+        "regression",
+        dense(2, "softmax"),
+        {},
+        "the model ends in a softmax, whose outputs sum to one",
+    ),
+    "sigmoid": (
+        "regression",
+        dense(2, "sigmoid"),
+        {},
+        "the model ends in a sigmoid, whose outputs lie",
+    ),
+    "augmentation": (
+        "classes",
+        Tabular,
+        {"augmentation": Augmentation(flip=True)},
+        "augmentation applies to images",
+    ),
+    "weights": (
+        "regression",
+        Tabular,
+        {"class_weight": "balanced"},
+        "does not apply to task 'regression'",
+    ),
+    "names": (
+        "classes",
+        Tabular,
+        {"class_weight": {"cow": 2}},
+        "class_weight names 'cow', which is not a class",
+    ),
+    "own loss": (
+        "labels",
+        Tabular,
+        {"class_weight": {0: 2}, "loss": "mse"},
+        "class_weight applies to the default",
+    ),
+    "weight": ("binary", Tabular, {"class_weight": {1: "2,0"}}, "class_weight of 1 is '2,0': use a number"),
+    "negative weight": ("binary", Tabular, {"class_weight": {1: -1}}, "use a number of at least 0"),
+    "missing weight": ("binary", Tabular, {"class_weight": {1: None}}, "use a number of at least 0"),
+    "infinite weight": ("binary", Tabular, {"class_weight": {1: np.nan}}, "use a number of at least 0"),
+    "no weight": ("binary", Tabular, {"class_weight": {0: 0, 1: 0}}, "class_weight is 0 for all classes"),
+    "weighted mean": (
+        "classes",
+        Tabular,
+        {"class_weight": {"dog": 2.0}, "loss": own_cross_entropy},
+        "own_cross_entropy returns one number for all of them",
+    ),
+    "constant loss": (
+        "binary",
+        Tabular,
+        # As Keras' cross-entropy over classes, of which there is one.
+        {"loss": lambda targets, outputs: 0.0 * targets * outputs},
+        "the loss is 0 for outputs of (1,) whatever they are",
+    ),
+    "sampling": ("labels", Tabular, {"sampling": "balanced"}, "does not apply to task 'labels'"),
+    "loss name": ("classes", Tabular, {"loss": "mean_square_error"}, "did you mean mean_squared_error"),
+    "loss": ("regression", Tabular, {"loss": lambda *_: 1 / 0}, "the loss fails for outputs of (2,)"),
+    "metric": (
+        "classes",
+        Tabular,
+        {"metrics": [own_cross_entropy.__get__(0)]},
+        "the metric own_cross_entropy fails",
+    ),
+    "swapped keys": (
+        "classes",
+        arranged(lambda image, row: {"row": image, "image": row}),
+        {"x": PAIRS},
+        "has another input under 'row'",
+    ),
+    "other keys": (
+        "classes",
+        arranged(lambda image, row: {"left": image, "right": row}),
+        {"x": PAIRS},
+        "has another input under 'left'",
+    ),
+    "nested inputs": (
+        "classes",
+        arranged(lambda image, row: (image, (row,))),
+        {"x": PAIRS},
+        "a model with nested inputs",
+    ),
+    "inputs": (
+        "classes",
+        Misnamed,
+        {"x": PAIRS},
+        "a model with the inputs image, line, but the data has image, row",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_trained_is_refused_by_the_check(case):
+    task, base, attributes, message = WRONG[case]
+    objective = made(task, base, **attributes)
+    with pytest.raises(ObjectiveBrokenError) as refused:
+        objective.check(PARAMS, DEVICE)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_sigmoid_at_the_end_of_a_regression_of_shares_is_kept(tmp_path):
+    shares = 1 / (1 + np.exp(-LOGITS[:, :2]))
+    run = trained(
+        made("regression", dense(2, "sigmoid"), targets=shares), total=1, final=True, output=tmp_path
+    )
+    outputs = keras.saving.load_model(tmp_path / "model.keras").predict(X, verbose=0)
+    assert 0 <= outputs.min() < outputs.max() <= 1
+    assert run.results["test_mae"] < 1
+
+
+def test_sigmoid_of_classes_becomes_a_softmax():
+    run = trained(made("classes", dense(3, "sigmoid")), total=1)
+    assert run.messages[0] == (
+        "the sigmoid at the end of the model is taken off, because training needs logits; the exported model gets a"
+        " softmax"
+    )
