@@ -254,6 +254,9 @@ class Objective(ABC):
     """Known good configurations, tried before the sampler proposes any; each names every active parameter."""
     dataset: ClassVar[str | None] = None
     """Name of the data set, for display and `hpo explore`; optional."""
+    study_space: Mapping[str, BaseDistribution] | None = None
+    """The space that `prepare` is for, in its stored form: `space` as a study narrows it, or the values of the
+    configurations that are trained; None: `space`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

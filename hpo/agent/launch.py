@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hpo import formatting
@@ -30,6 +31,7 @@ from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.open_overrides import without_parameter
 from hpo.search.samplers import check_sampler
+from hpo.search.space_overrides import narrow_space
 from hpo.settings import Settings
 from hpo.study.catalog import find_study
 from hpo.study.definition import create, identity, versions
@@ -47,7 +49,7 @@ from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpoints import check_writable
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
-from hpo.trainer.template.messages import Load
+from hpo.trainer.template.messages import Load, StudySpace
 from objectives import loader
 from objectives.base import DataOptions
 from objectives.device import Device
@@ -81,9 +83,12 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         check_writable(settings.checkpoints)
         existing, reference, options = _checked(database, request, settings)
         devices = slots_here(request.workers, request.agent.slots)
+        space: StudySpace = partial(narrow_space, overrides=request.params)
+        if existing is not None and existing.spec.narrowed and not request.params:
+            space = existing.spec.space
         with (
             images_in_use(options, settings, signals.check) as data,
-            _pool(reference, data, request.study, devices, settings) as pool,
+            _pool(Load(reference, data, False, space=space), request.study, devices, settings) as pool,
         ):
             description = pool.describe(loading_check(signals, pool, request.agent))
             if existing is None:
@@ -111,7 +116,7 @@ def prepare(database: Database, request: LaunchRequest, settings: Settings) -> L
     existing, reference, options = _checked(database, request, settings)
     with (
         images_in_use(options, settings) as data,
-        _pool(reference, data, request.study, [], settings) as pool,
+        _pool(Load(reference, data, False), request.study, [], settings) as pool,
     ):
         return create.create_or_continue(database, request, reference, pool.describe(), existing, data.digest)
 
@@ -138,7 +143,8 @@ def work(request: WorkRequest, settings: Settings) -> int:
             host_data(settings, existing.spec.data, request.data), settings, signals.check
         ) as data:
             identity.check_worker_images(study, existing.spec, data.digest)
-            with _pool(existing.spec.objective, data, study, devices, settings) as pool:
+            load = Load(existing.spec.objective, data, False, space=existing.spec.space)
+            with _pool(load, study, devices, settings) as pool:
                 description = pool.describe(loading_check(signals, pool, options))
                 identity.check_worker(study, existing.spec, description, request.code)
                 versions.report_interrupted(database, existing, description.code, request.code)
@@ -187,13 +193,10 @@ def _reference(request: LaunchRequest, existing: LaunchedStudy | None) -> str:
         ) from None
 
 
-def _pool(
-    reference: str, data: DataOptions, study: str, devices: Sequence[Device], settings: Settings
-) -> TrainerPool:
+def _pool(load: Load, study: str, devices: Sequence[Device], settings: Settings) -> TrainerPool:
     settings.make_home()
     # Not in the study's own folder, whose name is unknown before the study is created.
-    log = settings.home / "logs" / f"template-{study}-{os.getpid()}.log"
-    return TrainerPool(Load(reference, data, final=False), devices, log)
+    return TrainerPool(load, devices, settings.home / "logs" / f"template-{study}-{os.getpid()}.log")
 
 
 def loading_check(signals: SignalHandler, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:

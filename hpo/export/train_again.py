@@ -15,6 +15,7 @@ from objectives.base import DataOptions
 from objectives.loader import load
 from objectives.local_run import LocalRun
 from objectives.spaces.choices import declared
+from objectives.spaces.space import space_of
 from objectives.trial_value import chosen, reported
 from objectives.values import metric_text
 
@@ -52,6 +53,7 @@ def _train(settings: Mapping[str, Any]) -> None:
     here = Settings.from_environment()
     options = DataOptions(**settings["DATA"])
     options = replace(options, data_dir=str(here.data_dir), cache_dir=str(here.cache_dir))
+    objective.study_space = space_of([settings["PARAMS"]])
     objective.prepare(options, final=False)
     run = _PrintingRun(
         total_epochs=epochs or sys.maxsize,

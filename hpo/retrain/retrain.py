@@ -43,6 +43,7 @@ from hpo.trainer.template.messages import Load
 from objectives import loader
 from objectives.base import DataOptions
 from objectives.description import Description
+from objectives.spaces.space import space_of
 from storage.engine import Database, open_database
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class _Retrain:
     def _train(self, configs: Sequence[Config]) -> bool:
         if len(configs) == 1:
             return self._final(configs[0])
-        with self._pool(configs[0], len(configs) * self.request.seeds, final=False) as pool:
+        with self._pool(configs, len(configs) * self.request.seeds, final=False) as pool:
             description = self._describe(pool)
             check_declarations(configs[0], description)
             code = description.code
@@ -180,7 +181,7 @@ class _Retrain:
         # Before the training: the file may be edited meanwhile, or another commit checked out.
         commit = git_commit()
         sha256 = objective_sha256(loader.resolve(config.objective))
-        with self._pool(config, self.request.seeds, final=True) as pool:
+        with self._pool([config], self.request.seeds, final=True) as pool:
             description = self._describe(pool)
             if code is None:
                 report_other_code(codes_of(self.database, self.plan.study, [config]), description.code)
@@ -276,7 +277,8 @@ class _Retrain:
         if not description.open_space:
             check_params(config.params, description.space, given)
 
-    def _pool(self, config: Config, runs: int, *, final: bool) -> TrainerPool:
+    def _pool(self, configs: Sequence[Config], runs: int, *, final: bool) -> TrainerPool:
         devices = slots_here(self.request.workers, self.request.agent.slots, at_most=runs)
         log = self.logs / f"retrain-template-{os.getpid()}.log"
-        return TrainerPool(Load(config.objective, self.data, final=final), devices, log)
+        space = space_of([config.params for config in configs])
+        return TrainerPool(Load(configs[0].objective, self.data, final, space=space), devices, log)

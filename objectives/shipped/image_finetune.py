@@ -10,6 +10,7 @@ from objectives.base import DataOptions, Params
 from objectives.data.splits import Data
 from objectives.shipped import image_weights
 from objectives.shipped.image_objective import ImageObjective
+from objectives.spaces.space import stored_space
 
 if TYPE_CHECKING:
     import keras
@@ -60,10 +61,11 @@ class ImageFinetune(ImageObjective):
         return cls.train is ImageFinetune.train and cls.prepare is ImageFinetune.prepare
 
     def prepare(self, options: DataOptions, final: bool) -> None:
-        """Load the data, and find the weights of all backbones in the space; see `image_weights.find`."""
+        """Load the data, and find the weights of all backbones that are searched; see `image_weights.find`."""
         super().prepare(options, final)
-        declared = self.space.get("backbone")
-        names = declared.choices if isinstance(declared, CategoricalDistribution) else (self.backbone,)
+        space = self.study_space if self.study_space is not None else stored_space(self.space)
+        searched = space.get("backbone")
+        names = searched.choices if isinstance(searched, CategoricalDistribution) else (self.backbone,)
         self._weights = image_weights.find([str(name) for name in names], self.weights)
 
     def describe_data(self) -> str:

@@ -15,6 +15,7 @@ from optuna.distributions import (
 )
 
 from objectives.spaces.choices import (
+    categorical,
     contains,
     find,
     identity,
@@ -64,6 +65,15 @@ def stored_space(declared: Mapping[str, BaseDistribution | When]) -> Space:
         except ConditionError as exc:
             raise ConditionError(f"space[{name!r}] {exc}") from None
     return _checked(Space(space, found))
+
+
+def space_of(configurations: Sequence[Mapping[str, Any]]) -> Space:
+    """Return a space of the values that stored configurations have."""
+    values: dict[str, dict[str, Any]] = {}
+    for params in configurations:
+        for name, value in params.items():
+            values.setdefault(name, {}).setdefault(identity(value), value)
+    return Space({name: categorical([*found.values()]) for name, found in values.items()})
 
 
 def _checked(space: Space) -> Space:

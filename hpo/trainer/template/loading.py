@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import random
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from optuna.distributions import BaseDistribution
 
+from hpo.errors import HpoError
 from hpo.trainer.template.data_digest import arrays_of
 from hpo.trainer.template.messages import Load
 from objectives import backend, loader
@@ -19,6 +22,7 @@ from objectives.data.read_ahead import release
 from objectives.description import Description
 from objectives.device import Device
 from objectives.keras_objective import KerasObjective
+from objectives.spaces.space import stored_space
 from objectives.values import text
 
 
@@ -82,9 +86,19 @@ class ObjectiveLoader:
         if self._objective is None:
             self._seed()
             objective = self.import_class()()
+            objective.study_space = self._space()
             objective.prepare(self.load.data, self.load.final)
             self._objective = objective
         return self._objective
+
+    def _space(self) -> Mapping[str, BaseDistribution] | None:
+        space = self.load.space
+        if not callable(space):
+            return space
+        # The agent refuses what cannot be narrowed.
+        with suppress(HpoError):
+            return space(stored_space(self.import_class().space))
+        return None
 
     def describe_data(self) -> str:
         """Return the objective's line on its data; empty if it has not been loaded here."""

@@ -7,13 +7,19 @@ agent --Import--> template --ImportEnded--> agent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+
+from optuna.distributions import BaseDistribution
 
 from objectives.base import DataOptions
 from objectives.description import Description
 from objectives.device import Device
+from objectives.spaces.space import Space
+
+StudySpace = Mapping[str, BaseDistribution] | Callable[[Space], Space] | None
+"""Space of a study, or the function that narrows the declared one to it; None: the declared one."""
 
 
 class Preload(Enum):
@@ -35,6 +41,8 @@ class Load:
     preload: Preload = Preload.ALL
     modules: tuple[str, ...] = ()
     """Modules to import after the class, because `prepare` is known to import them."""
+    space: StudySpace = None
+    """Space that the objective is loaded for."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,14 @@ import pytest
 from keras import layers
 
 from hpo.errors import DataMissingError, ObjectiveBrokenError
+from hpo.search.space_overrides import narrow_space
 from objectives import loader
+from objectives.base import DataOptions
 from objectives.local_run import LocalRun
 from objectives.shipped import image_backbone, image_weights
 from objectives.shipped.image_finetune import ImageFinetune
+from objectives.shipped.image_objective import ImageObjective
+from objectives.spaces.space import Space, space_of
 from tests.unit.objectives.test_image_objectives import made
 
 EPOCHS = 4
@@ -262,6 +266,26 @@ def test_weights_are_those_that_keras_loads(name, monkeypatch):
         with pytest.raises(InterruptedError), warnings.catch_warnings(action="ignore"):
             getattr(keras.applications, name)(include_top=False, input_shape=(96, 96, 3))
         assert asked == [(Path(place).name, f"{image_weights._SERVER}/{place}", digest)]
+
+
+@pytest.mark.parametrize(
+    ("space", "names"),
+    [
+        (None, SMALL),
+        (narrow_space(ImageFinetune.space, ["backbone=EfficientNetV2B0"]), ["EfficientNetV2B0"]),
+        (space_of([{"backbone": "VGG16"}, {"backbone": "VGG19"}, {"backbone": "VGG16"}]), ["VGG16", "VGG19"]),
+        # The space of a subclass without this parameter.
+        (Space(), ["MobileNetV3Small"]),
+    ],
+)
+def test_weights_are_looked_for_only_where_the_study_needs_them(monkeypatch, space, names):
+    asked = []
+    monkeypatch.setattr(image_weights, "find", lambda names, _: asked.extend(names) or {})
+    monkeypatch.setattr(ImageObjective, "prepare", lambda *_: None)
+    objective = ImageFinetune()
+    objective.study_space = space
+    objective.prepare(DataOptions(), final=False)
+    assert asked == list(names)
 
 
 def test_backbones_of_the_space_have_weights_to_download():

@@ -8,13 +8,16 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing import Pipe, reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from optuna.distributions import FloatDistribution
 
+from hpo.search.space_overrides import narrow_space
 from hpo.trainer.template import fork_safety
 from hpo.trainer.template import fork_server as template
 from hpo.trainer.template.loading import ObjectiveLoader
@@ -30,10 +33,12 @@ from hpo.trainer.template.messages import (
     NotForked,
     Preload,
     Ready,
+    StudySpace,
 )
 from hpo.trainer.template.pipe import decode
 from objectives.base import DataOptions
 from objectives.device import Device
+from objectives.spaces.space import Space
 
 OBJECTIVE = """
 import concurrent.futures
@@ -87,12 +92,13 @@ def loaded(
     prepare: str,
     module: str = "",
     preload: Preload = Preload.ALL,
+    space: StudySpace = None,
 ) -> tuple[ObjectiveLoader | None, list]:
     """Return the objective that the template loads from this body, and the template's messages."""
     ours, theirs = pipe
     path = folder / "mine.py"
     path.write_text(OBJECTIVE.format(prepare=prepare, module=module))
-    ours.send(Load(f"{path}:Mine", DataOptions(), final=True, preload=preload))
+    ours.send(Load(f"{path}:Mine", DataOptions(), final=True, preload=preload, space=space))
     found = template._load(theirs)
     theirs.close()
     messages = []
@@ -116,6 +122,25 @@ def test_loaded_objective_is_described_and_prepared(
     assert isinstance(ready, Ready)
     assert {"python", "keras"} <= ready.versions.keys()
     assert "data" not in ready.versions
+
+
+@pytest.mark.parametrize(
+    ("space", "found"),
+    [
+        (None, None),
+        (Space({"x": FloatDistribution(0.5, 1.0)}), {"x": FloatDistribution(0.5, 1.0)}),
+        (partial(narrow_space, overrides=("x=0..0.5",)), {"x": FloatDistribution(0.0, 0.5)}),
+        (partial(narrow_space, overrides=()), {"x": FloatDistribution(0.0, 1.0)}),
+        # The agent refuses it.
+        (partial(narrow_space, overrides=("y=1",)), None),
+    ],
+)
+def test_objective_is_prepared_for_the_space_of_its_study(
+    pipe: tuple[Connection, Connection], tmp_path: Path, space: StudySpace, found: object
+) -> None:
+    objective, _ = loaded(pipe, tmp_path, "self.seen = self.study_space", space=space)
+    assert objective is not None
+    assert objective.prepare().seen == found
 
 
 @pytest.mark.parametrize(
