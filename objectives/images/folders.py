@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hpo.errors import DataDamagedError
-from objectives.images.listing import SPLIT_NAMES, Listing, Picture, class_name, named
+from objectives.images.labels import class_name
+from objectives.images.listing import SPLIT_NAMES, Listing, Picture, named
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"))
 """Ends of the names of image files, in lower case."""

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from hpo.errors import DataDamagedError
-from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, composed, sorted_classes
 from objectives.data.targets import Targets
 from objectives.data_options import TaskName
-from objectives.names import MOST_NAME, is_text, is_usable
+from objectives.images.labels import LABELS, Labels
+from objectives.names import is_text
 
 SPLITS = ("train", "valid", "test")
 """Names of the splits, in the order in which a cache holds their images."""
@@ -64,54 +62,27 @@ class Listing:
     """Files next to the images that are no images by their names."""
     task: TaskName = "classes"
     columns: tuple[str, ...] = ()
-    """Names of several numbers to predict; empty: there is one."""
+    """Columns of several labels; empty: there is one column."""
     classes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.task == "regression":
-            names = self.columns or ("target",)
-        else:
-            names = sorted_classes({name for picture in self.pictures for name in self.names(picture)})
-        object.__setattr__(self, "classes", names)
+        texts = {picture.label for picture in self.pictures}
+        object.__setattr__(self, "classes", self.labels.classes(texts, self.columns))
 
-    def names(self, picture: Picture) -> Sequence[str]:
-        """Return the names of an image's class or labels."""
-        if self.task != "labels":
-            return (picture.label,)
-        return picture.label.split(LABEL_SEPARATOR) if picture.label else ()
+    @property
+    def labels(self) -> Labels:
+        """Rules of the labels of its task."""
+        return LABELS[self.task]
 
     @property
     def targets(self) -> Targets:
         """Targets of the images, in the form of `objectives.data.targets`."""
-        if self.task == "regression":
-            rows = [picture.label.split(LABEL_SEPARATOR) for picture in self.pictures]
-            return np.array(rows, np.float64).astype(np.float32).reshape(len(rows), len(self.classes))
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        if self.task == "labels":
-            hot = np.zeros((len(self.pictures), len(self.classes)), np.uint8)
-            for row, picture in enumerate(self.pictures):
-                hot[row, [numbers[name] for name in self.names(picture)]] = 1
-            return hot
-        return np.array([numbers[picture.label] for picture in self.pictures], np.int64)
+        return self.labels.targets([picture.label for picture in self.pictures], self.classes)
 
     @property
     def own_splits(self) -> frozenset[str]:
         """The splits that the source itself defines; empty if it defines none."""
         return frozenset(picture.split for picture in self.pictures if picture.split is not None)
-
-
-def class_name(text: str, place: str) -> str:
-    """Return the name of a class in Unicode's composed form, in which names from any system are equal.
-
-    Raises:
-        DataDamagedError: it is empty, too long or no valid text.
-    """
-    name = composed(text).strip()
-    if not is_usable(name):
-        raise DataDamagedError(
-            f"{place} has the class name {text!a}: use printable UTF-8 text of at most {MOST_NAME} characters"
-        )
-    return name
 
 
 def check(listing: Listing, files: str) -> None:
@@ -125,33 +96,13 @@ def check(listing: Listing, files: str) -> None:
         raise DataDamagedError(
             f"{listing.source} has the splits {_named(own)} and no train: add training images"
         )
-    _check_classes(listing, files)
-    if listing.task != "regression":
+    if not listing.pictures:
+        raise DataDamagedError(f"{listing.source} has no {files}: add some")
+    listing.labels.check(listing.source, listing.classes)
+    if listing.labels.named:
         _check_known(listing)
     _check_groups(listing)
     _check_counts(listing)
-
-
-def _check_classes(listing: Listing, files: str) -> None:
-    classes, source = listing.classes, listing.source
-    if not listing.pictures:
-        raise DataDamagedError(f"{source} has no {files}: add some")
-    if listing.task == "labels" and not classes:
-        raise DataDamagedError(f"{source} has no label for any image: fill the column label")
-    if listing.task in ("classes", "binary") and len(classes) < 2:
-        raise DataDamagedError(
-            f"{source} has the single class {classes[0]}: a classifier needs images of at least two classes,"
-            " <class>/*.jpg or path,label in a table"
-        )
-    if listing.task == "binary" and len(classes) > 2:
-        raise DataDamagedError(
-            f"{source} has {len(classes)} classes ({', '.join(classes[:3])}, …), and task binary needs two: set --task"
-            " classes"
-        )
-    if listing.task == "classes" and are_fractions(classes):
-        raise DataDamagedError(
-            f"{source} has numbers such as {classes[0]} as labels: for numbers to predict set --task regression"
-        )
 
 
 def _check_known(listing: Listing) -> None:
@@ -160,20 +111,19 @@ def _check_known(listing: Listing) -> None:
         name
         for picture in listing.pictures
         if picture.split in (None, "train")
-        for name in listing.names(picture)
+        for name in listing.labels.names(picture.label)
     }
     strange = {
         (str(picture.split), name)
         for picture in listing.pictures
-        for name in listing.names(picture)
+        for name in listing.labels.names(picture.label)
         if name not in trained
     }
     if strange:
         split, name = min(strange)
-        kind = "label" if listing.task == "labels" else "class"
         raise DataDamagedError(
-            f"{listing.source} has the {kind} {name} in {split} and not in train: move its images, or add training"
-            " images of it"
+            f"{listing.source} has the {listing.labels.kind} {name} in {split} and not in train: move its images, or"
+            " add training images of it"
         )
 
 
@@ -194,19 +144,15 @@ def _check_counts(listing: Listing) -> None:
     own = listing.own_splits
     made = [split for split in SPLITS if split == "train" or split not in own]
     needed = f"at least {len(made)} ({', '.join(TITLES[split] for split in made)})"
-    training = [picture for picture in listing.pictures if picture.split in (None, "train")]
-    if listing.task in ("labels", "regression"):
-        if len(training) < len(made):
-            raise DataDamagedError(f"{listing.source} has {_images(len(training))}: add some, {needed}")
+    training = [picture.label for picture in listing.pictures if picture.split in (None, "train")]
+    count, name = listing.labels.fewest(training, listing.classes)
+    if count >= len(made):
         return
-    pool: dict[str, int] = dict.fromkeys(listing.classes, 0)
-    for picture in training:
-        pool[picture.label] += 1
-    name, count = min(pool.items(), key=lambda item: item[1])
-    if count < len(made):
+    if name:
         raise DataDamagedError(
             f"{listing.source} has {_images(count)} of class {name}: add some, or remove the class; each needs {needed}"
         )
+    raise DataDamagedError(f"{listing.source} has {_images(count)}: add some, {needed}")
 
 
 def _images(count: int) -> str:

@@ -46,7 +46,7 @@ def partition(listing: Listing, rules: SplitRules) -> dict[str, Indices]:
         chosen = held_out(kinds[pool], fraction, rng, None if groups is None else groups[pool], spare)
         found[split] = pool[chosen]
         found["train"] = np.delete(pool, chosen)
-        if listing.task in ("classes", "binary"):
+        if listing.labels.single:
             _check_classes(listing, kinds, found, split)
         elif not len(chosen):
             raise DataDamagedError(

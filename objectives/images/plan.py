@@ -57,7 +57,7 @@ def make_plan(listed: Listing, examined: Sequence[Examined], options: DataOption
     listing = replace(listed, pictures=[listed.pictures[index] for index in kept])
     examined = [examined[index] for index in kept]
     check(listing, "images that can be read" if problems else "images")
-    if listing.task != "regression":
+    if listing.labels.named:
         _check_left(listed, listing)
     test = DEFAULT_TEST_FRACTION if options.test_fraction is None else options.test_fraction
     rules = SplitRules(test, options.validation_fraction, options.split_seed)

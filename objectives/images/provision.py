@@ -18,6 +18,7 @@ from objectives.images.build import UndecodableError, build
 from objectives.images.cache import Cache
 from objectives.images.entry import About
 from objectives.images.examination import Examinations, Examined
+from objectives.images.labels import LABELS
 from objectives.images.listing import Listing, Picture, check
 from objectives.images.parallel import Watch, ignore
 from objectives.images.plan import make_plan
@@ -125,7 +126,7 @@ def read(options: DataOptions) -> Listing:
     except OSError as exc:
         raise DataDamagedError(f"{source} cannot be read ({exc.strerror or exc}): allow it") from exc
     if is_folder:
-        if options.task in ("labels", "regression"):
+        if not LABELS[options.task or "classes"].single:
             raise UsageError(
                 f"task {options.task} needs a table of images, and {source} has a folder for each class: give a table"
                 " path,label with --data"
