@@ -93,17 +93,7 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     steps = passes * images // batch_size
     stock, judge = trial_model.build(objective, params, data, run)
     precision = backend.precision(run.device)
-    model = layers.accelerated(stock, precision)
-    if model is stock:
-        run.log(
-            "a layer cannot be copied (it has no usable get_config): training in float32 with the original layers"
-        )
-    model.compile(
-        objective.optimizer(params, steps * run.total_epochs),
-        loss=judge.loss.training,
-        metrics=judge.task.accuracy(),
-        jit_compile=False if run.device.gpu is None else "auto",
-    )
+    model = _compiled(stock, precision, objective.optimizer(params, steps * run.total_epochs), judge, run)
     augmentation = trial_model.augmentation(objective, data)
     training = _Training(
         model=model,
@@ -130,6 +120,24 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         # A model that was trained on mirror images can also average over a test image and its mirror image.
         flip = augmentation is not None and augmentation.flip
         evaluation.finish(stock, data, judge, run, flip)
+
+
+def _compiled(
+    stock: keras.Model, precision: str, optimizer: keras.optimizers.Optimizer, judge: Judge, run: Run
+) -> keras.Model:
+    """Return a faster copy of the model, or the model itself if it cannot be copied, ready to be trained."""
+    model = layers.accelerated(stock, precision)
+    if model is stock:
+        run.log(
+            "a layer cannot be copied (it has no usable get_config): training in float32 with the original layers"
+        )
+    model.compile(
+        optimizer,
+        loss=judge.loss.training,
+        metrics=judge.task.accuracy(),
+        jit_compile=False if run.device.gpu is None else "auto",
+    )
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)
