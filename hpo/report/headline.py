@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +24,8 @@ from hpo.analysis.statistics import Interval, summarize, wilson
 from hpo.devices.provenance import DATA
 from hpo.document.document import Block, Paragraph
 from hpo.study.history import StudyHistory
+from objectives.data.description import validated
 from storage.retrains import RetrainRow
-
-_VALIDATION = re.compile(r".*training and ([\d,]+) validation", re.DOTALL)
-"""Number of validation examples in the line that describes a study's data."""
 
 
 def headline(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
@@ -160,8 +157,7 @@ def _validation_count(history: StudyHistory, runs: Sequence[Mapping[str, Any]]) 
     if isinstance(count, int) and count > 0:
         return count
     lines = [agent.versions.get(DATA, "") for agent in reversed(history.agents)]
-    found = next((match for line in lines if (match := _VALIDATION.search(line))), None)
-    return int(found[1].replace(",", "")) if found is not None else None
+    return next((found for line in lines if (found := validated(line)) is not None), None)
 
 
 def _range(bounds: tuple[float, float]) -> str:

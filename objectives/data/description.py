@@ -32,6 +32,18 @@ def describe(source: str | Callable[[], Any] | None, options: DataOptions, data:
     return f"{_name(source, options)}: {count}{folds}{limit}, digest {found}"
 
 
+_COUNTS = re.compile(r".*: ([\d,]+) training(?: and ([\d,]+) validation)? \w+( in \d+ folds)?", re.DOTALL)
+
+
+def validated(description: str) -> int | None:
+    """Return the number of rows on which the trials of described data are validated, all of them in folds."""
+    found = _COUNTS.match(description)
+    if found is None:
+        return None
+    count = found[1] if found[3] else found[2]
+    return None if count is None else int(count.replace(",", ""))
+
+
 def digest(data: Data) -> str:
     """Return a digest of the training and validation inputs and their targets, equal for equal data on any host."""
     found = hashlib.sha256()

@@ -11,7 +11,7 @@ import pytest
 from objectives.base import DataOptions
 from objectives.data import description, inputs
 from objectives.data.arrays import Arrays
-from objectives.data.description import describe, digest
+from objectives.data.description import describe, digest, validated
 from objectives.data.splits import Data, split
 
 
@@ -23,6 +23,24 @@ def data(options: DataOptions, *, final: bool = False) -> Data:
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (2000, 4, 4, 1), dtype=np.uint8), np.arange(2000) % 4
     return split(Arrays(x, y, x[:10], y[:10]), options, final)
+
+
+@pytest.mark.parametrize(
+    ("options", "final", "count"),
+    [
+        (DataOptions(), False, 200),
+        (DataOptions(limit=1000), False, 111),
+        # Each row is held out once.
+        (DataOptions(folds=4), False, 2000),
+        (DataOptions(), True, None),
+    ],
+)
+def test_number_of_validated_images_is_read_from_the_description(
+    options: DataOptions, final: bool, count: int | None
+) -> None:
+    found = data(options, final=final)
+    assert validated(f"{describe('digits', options, found)}; Net: weights of 3 training: 5 images") == count
+    assert validated("made by a user") is None
 
 
 def test_source_images_and_limit_are_named(tmp_path: Path) -> None:
