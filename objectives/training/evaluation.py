@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -24,6 +24,8 @@ from objectives.training.losses import ObjectiveLoss, TaskLoss
 
 BATCH_SIZE = 512
 """Largest number of examples in a batch."""
+BATCH_VALUES = BATCH_SIZE * 64 * 64 * 3
+"""Largest number of values in the inputs of a batch, which bounds its memory whatever the size of the images."""
 
 Forward = Callable[[Inputs], NDArray[Any]]
 """Function that returns a model's raw outputs, rows first."""
@@ -74,7 +76,9 @@ def _mean(rows: Floats) -> float:
 def raw_outputs(forward: Forward, inputs: Inputs) -> NDArray[Any]:
     """Return the model's outputs, rows first; pads the last batch, because another shape would be compiled again."""
     total = count(inputs)
-    size = math.ceil(total / math.ceil(total / BATCH_SIZE))
+    values = sum(math.prod(array.shape[1:]) for array in each(inputs).values())
+    most = max(1, min(BATCH_SIZE, BATCH_VALUES // max(1, values)))
+    size = math.ceil(total / math.ceil(total / most))
     outputs = []
     for start in range(0, total, size):
         batch = slices(inputs, slice(start, min(start + size, total)))
@@ -121,7 +125,10 @@ def finish(model: keras.Model, data: Data, judge: Judge, run: Run, flip: bool = 
         parameters=int(model.count_params()),
     )
     if flip and is_images(data.x_test):
-        mirrored = raw_outputs(forward, np.ascontiguousarray(data.x_test[:, :, ::-1]))
+        # Batch by batch: there may be more images than fit into memory.
+        mirrored = raw_outputs(
+            lambda batch: forward(np.ascontiguousarray(cast("NDArray[Any]", batch)[:, :, ::-1])), data.x_test
+        )
         averaged = judge.measure("test_", data.y_test, (raw.astype(np.float64) + mirrored) / 2)
         run.record(**{f"{name}_flip_averaged": value for name, value in averaged.items()})
     if run.output is not None:
