@@ -24,6 +24,8 @@ SMALLEST_SIDE = 96
 HEAD = "logits"
 """Name of the layer that is not part of the backbone."""
 
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation of the channels of ImageNet, as 0..1."""
 _BYTES = {"uint8": 1.0, "uint16": 255 / 65535}
 """Factors that scale pixels of whole numbers to 0..255."""
 _FLOAT_MEAN, _FLOAT_STD = 127.5, 64.0
@@ -43,7 +45,7 @@ def network(backbone: str, weights: Path | None, data: Data, dropout: float) -> 
     images_of(data)
     make = _constructor(backbone)
     inputs = keras.Input(data.image_shape, dtype=str(data.x_train.dtype), name="pixels")
-    body = _body(make, weights, _prepared(inputs, make, data), backbone)
+    body = _body(make, weights, _prepared(inputs, make, data, weights is not None), backbone)
     for layer in body.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = weights is None
@@ -83,7 +85,7 @@ def _body(make: Callable[..., keras.Model], weights: Path | None, x: Any, backbo
     return body
 
 
-def _prepared(pixels: Any, make: Callable[..., keras.Model], data: Data) -> Any:
+def _prepared(pixels: Any, make: Callable[..., keras.Model], data: Data, pretrained: bool = True) -> Any:
     """Return the images as the backbone expects them: large enough, three channels, and scaled."""
     height, width, channels = images_of(data)
     if channels not in (1, 3):
@@ -93,6 +95,11 @@ def _prepared(pixels: Any, make: Callable[..., keras.Model], data: Data) -> Any:
     x = pixels if channels == 3 else layers.Concatenate()([pixels] * 3)
     scale, offset = _scaling(data)
     matrix, shift = _preprocessing(make)
+    if pretrained and make.__module__.endswith(".efficientnet"):
+        # Its own layers divide by the variance of ImageNet's channels only where Keras itself loads the weights.
+        mean, std = (255 * np.array(values) for values in _IMAGENET)
+        factors = (std / 255) ** -0.5
+        matrix, shift = matrix * factors, mean * (1 - factors)
     if matrix[0, 0] == 0:
         # Pretrained on images whose first channel is blue.
         x, scale, offset = keras.ops.flip(x, axis=-1), scale[::-1], offset[::-1]

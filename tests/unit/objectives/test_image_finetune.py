@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
+import h5py
 import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.legacy.saving import legacy_h5_format
 
 from hpo.errors import DataMissingError, ObjectiveBrokenError
 from hpo.search.space_overrides import narrow_space
@@ -250,22 +252,45 @@ def test_own_weights_are_found_in_a_folder(offline, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", image_weights.IMAGENET)
-def test_weights_are_those_that_keras_loads(name, monkeypatch):
+def test_weights_are_those_that_keras_loads(name):
     place, digest = image_weights.IMAGENET[name]
     module = importlib.import_module(getattr(keras.applications, name).__module__)
     known = Path(module.__file__).with_name(f"{Path(place).parent.name}.py")
     assert digest in known.read_text(encoding="utf-8")
-    if name in SMALL:
-        asked = []
 
-        def get_file(file: str, address: str, **options: str) -> None:
-            asked.append((file, address, options["file_hash"]))
-            raise InterruptedError
 
-        monkeypatch.setattr(module.file_utils, "get_file", get_file)
-        with pytest.raises(InterruptedError), warnings.catch_warnings(action="ignore"):
-            getattr(keras.applications, name)(include_top=False, input_shape=(96, 96, 3))
+@pytest.mark.parametrize("name", [*SMALL, "EfficientNetB0"])
+def test_pretrained_network_computes_what_that_of_keras_computes(name, tmp_path, monkeypatch):
+    """From a file in the form of Keras' own, with random values in all variables."""
+    make, file, asked = getattr(keras.applications, name), tmp_path / "weights.h5", []
+
+    def get_file(name: str, address: str, **options: str) -> str:
+        asked.append((name, address, options["file_hash"]))
+        return str(file)
+
+    module = importlib.import_module(make.__module__)
+    monkeypatch.setattr(module.file_utils, "get_file", get_file)
+    keras.utils.set_random_seed(3)
+    body = make(include_top=False, weights=None, input_shape=(96, 96, 3))
+    for layer in body.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([np.random.default_rng(0).uniform(0.5, 1.5, v.shape) for v in layer.weights])
+        elif layer.weights and isinstance(layer, layers.Normalization):
+            mean, std = image_backbone._IMAGENET
+            layer.set_weights([np.array(mean), np.square(std), np.array(1)])
+    with h5py.File(file, "w") as written:
+        legacy_h5_format.save_weights_to_hdf5_group(written, body)
+    with warnings.catch_warnings(action="ignore"):
+        theirs = make(include_top=False, input_shape=(96, 96, 3), pooling="avg")
+    if name in image_weights.IMAGENET:
+        place, digest = image_weights.IMAGENET[name]
         assert asked == [(Path(place).name, f"{image_weights._SERVER}/{place}", digest)]
+
+    data = made((96, 96, 3))
+    ours = image_backbone.network(name, file, data, 0.0)
+    features = keras.Model(ours.input, ours.layers[-2].output)(data.x_train)
+    expected = np.array(theirs(data.x_train.astype("float32")))
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
