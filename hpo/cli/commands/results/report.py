@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from hpo import formatting
 from hpo.cli import options
 
 
@@ -27,6 +26,6 @@ def report(study: str, output: Path | None, storage: str | None) -> None:
     folder = output or options.settings(storage).results_dir / study
     with options.opened(storage) as database:
         names = write_report(database, study, folder)
-    pictures = formatting.counted(sum(name.endswith(".png") for name in names), "picture")
-    click.echo(f"wrote {folder / 'report.html'}, report.md with {pictures}, and")
+    pictures = sum(name.endswith(".png") for name in names)
+    click.echo(f"wrote {folder / 'report.html'}, report.md with {pictures} pictures, and")
     click.echo(f"  {', '.join(name for name in names if name.endswith(('.csv', '.json')))}")
