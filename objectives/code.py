@@ -22,7 +22,7 @@ DIGITS = 12
 """Hexadecimal digits of a digest."""
 
 HARMLESS_VARIABLES = ("TF_CPP_MIN_LOG_LEVEL",)
-"""Variables that change what a library prints, and nothing else."""
+"""Variables that change only the output that a library prints."""
 
 _SERVICE = tuple(Path(__file__).resolve().parents[1] / name for name in ("hpo", "objectives", "storage"))
 """Folders of hpo-service, which has a version of its own."""

@@ -1,4 +1,4 @@
-"""The data of an objective: a data set by name, what a function returns, or what a study is given with --data."""
+"""The data of an objective: a data set by name, the result of a function, or those of a study (`--data`)."""
 
 from __future__ import annotations
 

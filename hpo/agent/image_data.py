@@ -74,7 +74,7 @@ def _watching(progress: WorkProgress, check: Callable[[], None]) -> Watch:
 
 
 def _array_digest(data: DataOptions, settings: Settings, check: Callable[[], None]) -> str:
-    """Return the digest of arrays, and log what they hold; the template reads and checks them."""
+    """Return the digest of arrays, and log their contents; the template reads and checks them."""
     progress = WorkProgress("MiB")
     try:
         found = array_source.survey(data, settings.cache_dir, _watching(progress, check))

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.2
 MOST_SECONDS = 60.0
-"""Time after which a check is given up: the first trial then shows what is wrong."""
+"""Time after which a check is given up: the first trial then shows the problem."""
 
 
 def check_model(

@@ -34,7 +34,7 @@ Bootstrap samples are fitted in batches of so many cells."""
 BOOTSTRAPS = 1000
 KEPT, DROPPED = 1e-9, 1e-14
 """Eigenvalues of a sample's moments, relative to the largest, above which a direction of the model is estimated, and
-below which the sample says nothing about it. Between them, rounding errors of the moments would decide."""
+below which the sample does not determine it. Between them, rounding errors of the moments would decide."""
 
 
 @dataclass(frozen=True, kw_only=True)

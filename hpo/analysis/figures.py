@@ -39,7 +39,7 @@ METRICS = {
     "loss": Metric(label="loss", maximize=False, bounds=(0.0, math.inf)),
     "calibration_error": Metric(label="calibration error", maximize=False),
 }
-"""Metrics by name, the most telling ones first."""
+"""Metrics by name, the most informative ones first."""
 FIGURES = tuple(f"test_{name}{suffix}" for name in METRICS for suffix in ("", FLIPPED))
 """Names of the figures of final runs, in the order in which reports show them."""
 

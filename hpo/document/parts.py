@@ -21,7 +21,7 @@ LEFT_OUT = "is left out"
 
 
 def attempt(name: str, make: Callable[[], T], instead: Callable[[str], T]) -> T:
-    """Return what `make` returns or, if it raises, what `instead` returns for a line that names part and error."""
+    """Return the result of `make` or, if it raises, that of `instead` for a line that names part and error."""
     try:
         return make()
     except Exception as exc:  # noqa: BLE001 - each part calls several libraries

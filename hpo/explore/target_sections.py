@@ -132,7 +132,7 @@ def numbers(dataset: Dataset) -> list[Block]:
 
 
 def _describe_number(dataset: Dataset, target: int, name: str) -> list[str]:
-    """Return sentences on what stands out in one target."""
+    """Return sentences on the peculiarities of one target."""
     from scipy import stats
 
     training = np.asarray(dataset.data.y_train)[:, target]

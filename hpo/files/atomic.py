@@ -37,13 +37,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """Yield the path to write a file to that a user named: links are followed, devices and pipes written into.
+    """Yield the path at which to write a file that a user named: links are followed, devices and pipes written into.
 
     A regular file is replaced atomically and keeps its mode.
 
     Raises:
-        OSError: the file cannot be written, its links form a circle, or one belongs to another user, who could have any
-            file of yours replaced.
+        OSError: the file cannot be written, its links form a circle, or one belongs to another user, so that any
+            file of yours could be replaced.
     """
     _refuse_foreign_links(path)
     if path.exists() and not path.is_file():

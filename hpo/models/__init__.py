@@ -1,1 +1,1 @@
-"""The retrained models of studies: where they are, what they take and return, and how they are loaded."""
+"""The retrained models of studies: their place, their inputs and outputs, and how they are loaded."""

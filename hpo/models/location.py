@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 _IDENTITY = ("params", "summary")
-"""Keys by which the files of one retrain are told from those of another."""
+"""Keys that distinguish the files of one retrain from those of another."""
 
 
 def model_of_study(database: Database, name: str, results_dir: Path) -> ModelRecord:

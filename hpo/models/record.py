@@ -24,7 +24,7 @@ class ModelRecord:
     """File of the model."""
     objective: str
     task: str | None
-    """Name of the task, which says what the outputs mean; None: outputs are numbers."""
+    """Name of the task, which gives the outputs their meaning; None: outputs are numbers."""
     classes: tuple[str, ...]
     """Names of the outputs: classes, labels or targets; empty if they have none."""
     dtypes: Mapping[str, str]

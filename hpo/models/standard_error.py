@@ -27,7 +27,7 @@ def without_start_messages(device: str) -> Iterator[None]:
 
 @contextmanager
 def only_on_error() -> Iterator[None]:
-    """Print what native code writes to standard error within this block only if the block raises."""
+    """Print the output of native code to standard error within this block only if the block raises."""
     with _kept() as text:
         try:
             yield

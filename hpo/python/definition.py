@@ -177,7 +177,7 @@ def _write(database: Database, definition: Definition, folder: Path, trained: La
         if trained is not None:
             now = versions.Trained(code.digest(str(fresh / "objective.py")))
             versions.check_agents(database, trained, now)
-        # Always: trials get what is defined now, also where the digest does not show a change.
+        # Always: trials get the present definition, also where the digest does not show a change.
         _write_payload(folder / name, definition)
         payload.write_folders(folder / payload.FOLDERS, list(definition.source.folders))
         for file in ("source.py", "objective.py"):

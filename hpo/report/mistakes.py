@@ -27,7 +27,7 @@ class Mistakes:
     runs: int
     """Number of final runs."""
     noun: str
-    """Name of what is classified: images, or examples."""
+    """Name of the classified things: images, or examples."""
 
     @property
     def together(self) -> str:

@@ -24,7 +24,7 @@ def loading_lines(recorded: Mapping[str, Any]) -> list[str]:
 
 
 def use(metrics: Mapping[str, Any], run: Mapping[str, Any]) -> list[Block]:
-    """Return how the model is loaded, and what it takes and returns."""
+    """Return how the model is loaded, its inputs and its outputs."""
     own, found = loading_lines(run), metrics.get("input")
     given: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     loading = own or ["import keras", f"model = keras.saving.load_model({NAME!r})"]

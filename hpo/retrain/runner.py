@@ -81,7 +81,7 @@ class SeedRunner(Workload[SeedRun]):
         options: AgentOptions,
         on_trained: Callable[[], None] | None = None,
     ) -> None:
-        """`on_trained`, for final runs only, is called as soon as a run is about to open the test set."""
+        """Call `on_trained`, for final runs only, as soon as a run is about to open the test set."""
         self._title = title
         self._runs = runs
         self._supervisor: Supervisor[SeedRun] = Supervisor(

@@ -66,7 +66,7 @@ class Selection:
         return summarize(candidate.values, bounds_of(candidate.config.metric))
 
     def to_json(self) -> dict[str, Any]:
-        """As metrics.json holds it."""
+        """Return the form that metrics.json holds."""
         return {
             "metric": self.winner.metric,
             "compared_on": "validation images",

@@ -28,16 +28,16 @@ class Suggestion:
     """A value that the sampler has proposed for a parameter."""
 
     value: Any
-    """In its stored form."""
+    """Value in its stored form."""
     internal: float
-    """In Optuna's internal form."""
+    """Value in Optuna's internal form."""
 
 
 class Asking:
     """The trials of an agent that ask, each with the values that its sampler has drawn together."""
 
     def __init__(self, study: optuna.Study, at_random: Callable[[int], optuna.Study]) -> None:
-        """`at_random` returns a study whose sampler cannot fail for a trial."""
+        """Use `at_random`, which returns a study whose sampler cannot fail for a trial."""
         self._study = study
         self._at_random = at_random
         self._trials: dict[int, optuna.Trial] = {}

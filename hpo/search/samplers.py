@@ -105,7 +105,7 @@ def build_sampler(spec: StudySpec, agent: int) -> BaseSampler:
 
 
 def _telling_apart(sampler: BaseSampler, spec: StudySpec) -> BaseSampler:
-    """Let a sampler model the study's own distributions, which tell 1 from True, instead of those Optuna reads."""
+    """Let a sampler model the study's own distributions, where 1 is not True, instead of those that Optuna reads."""
     infer = sampler.infer_relative_search_space
 
     def own(study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -129,7 +129,7 @@ def shows_view() -> bool:
 
 @contextmanager
 def lines_to(write_line: Callable[[str], None], formatter: logging.Formatter | None = None) -> Iterator[None]:
-    """Within this block log lines go to `write_line` instead of standard output, perhaps in another format."""
+    """Send log lines within this block to `write_line` instead of standard output, perhaps in another format."""
     before = _handler.write_line, _handler.formatter
     _handler.write_line, _handler.formatter = write_line, formatter or _handler.formatter
     try:

@@ -99,7 +99,7 @@ _openers: list[Callable[[], Progress]] = []
 
 @contextmanager
 def progress_by(opener: Callable[[], Progress]) -> Iterator[None]:
-    """Within this block `opener` opens the progress of commands."""
+    """Open the progress of commands within this block with `opener`."""
     _openers.append(opener)
     try:
         yield

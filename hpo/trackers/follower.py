@@ -32,7 +32,7 @@ LONGEST_WAIT_SECONDS = 30.0
 
 MOST_TRIES = 3
 REST_SECONDS = 60.0
-"""After so many failures a run rests for this long, so that the others are not kept waiting."""
+"""Seconds for which a run rests after so many failures, so that the others are not kept waiting."""
 
 LONGEST_REASON = 200
 """Characters of a tracker's error in a message."""

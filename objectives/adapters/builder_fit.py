@@ -88,7 +88,7 @@ class BuilderFit:
 
     @contextmanager
     def _supervised(self, model: Any, reports: Reports) -> Iterator[None]:
-        """Let every call of the model's fit be one of the run, whoever makes it."""
+        """Let every call of the model's fit be one of the run, also by code of the builder."""
 
         def fit(*args: Any, **kwargs: Any) -> Any:
             if self._run.ended_early:
@@ -125,7 +125,7 @@ class BuilderFit:
             raise ObjectiveBrokenError(_EVALUATE.format("prepares the data for the model"))
 
     def _settle(self, result: Any, reports: Reports) -> None:
-        """Report what `fit` returned where it has reported no epoch; else judge the trial by it."""
+        """Report the result of `fit` where it has reported no epoch; else judge the trial by it."""
         history = getattr(result, "history", None)
         reported = reports.count > 0 or self._planned is not None
         if not reported and isinstance(history, Mapping) and history:

@@ -119,7 +119,7 @@ class Cache:
         return self._try(digest, self._remove)
 
     def clear_leftovers(self) -> None:
-        """Delete what processes that were killed have left, and forget which files have been examined."""
+        """Delete the remains of processes that were killed, and forget which files have been examined."""
         self._delete_leftovers()
         for file in self.folder.glob("files-*.json*"):
             with suppress(OSError):

@@ -64,7 +64,7 @@ class Header:
 
 
 def header(content: bytes) -> Header:
-    """Return what the beginning of a file states, without decoding it.
+    """Return the facts at the beginning of a file, without decoding it.
 
     Raises:
         UnreadableError: it is no image that can be read.

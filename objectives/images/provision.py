@@ -65,7 +65,7 @@ def provided(options: DataOptions, cache: Cache, watch: Watch = ignore) -> Itera
 
 @contextmanager
 def surveyed(options: DataOptions, cache: Cache, watch: Watch = ignore) -> Iterator[Surveyed]:
-    """Provide a data set as `provided` does, with what is known of each file of its source."""
+    """Provide a data set as `provided` does, with the facts on each file of its source."""
     with ExitStack() as stack:
         yield _survey(options, cache, watch, stack)
 

@@ -260,7 +260,7 @@ class _Choices(tuple[Any, ...]):
 
 
 def categorical(choices: list[Any]) -> CategoricalDistribution:
-    """Return a distribution that tells choices apart by type, without Optuna's warning of lists and dicts."""
+    """Return a distribution that distinguishes choices by type, without Optuna's warning of lists and dicts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         distribution = CategoricalDistribution(choices)

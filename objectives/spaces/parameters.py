@@ -45,7 +45,7 @@ def distribution_problem(distribution: object) -> str | None:
 
 
 def _ambiguity(distribution: CategoricalDistribution) -> str | None:
-    """Return why two choices cannot be told apart once stored."""
+    """Return why two choices are the same once stored."""
     seen: dict[str, object] = {}
     for choice in distribution.choices:
         key = choices.identity(choice)

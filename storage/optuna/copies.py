@@ -1,4 +1,4 @@
-"""Trials of one study copied to another as history: what the sampler and the pruner read, and nothing else."""
+"""Trials of one study copied to another as history: only the data that sampler and pruner read."""
 
 from __future__ import annotations
 

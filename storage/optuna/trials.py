@@ -1,4 +1,4 @@
-"""Optuna's trials of reservations: those that were created, those still to be told, and strays."""
+"""Optuna's trials of reservations: those that were created, those still to be reported, and strays."""
 
 from __future__ import annotations
 

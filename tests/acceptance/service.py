@@ -332,7 +332,7 @@ class Service:
             recorded = [row.epoch for row in rows]
             told = [] if trial.number is None else sorted(known[trial.number].intermediate_values)
             if trial.outcome == "lost":
-                # An epoch is recorded before Optuna is told, and a dead agent's last epoch may never be told.
+                # An epoch is recorded before it is reported to Optuna, and a dead agent's last epoch may never be.
                 recorded = recorded[: len(told)]
             assert told == recorded, trial
             if trial.outcome == "complete":

@@ -1,4 +1,4 @@
-"""Heavy modules that commands import: each command is as fast as what it needs."""
+"""Heavy modules that commands import: each command is as fast as its own needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outcomes that are committed to our own tables, and that Optuna must be told."""
+"""Outcomes that are committed to our own tables, and still to be reported to Optuna."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Tells:
         self._search = search
 
     def deliver(self, attempt_id: int) -> None:
-        """Tell Optuna the outcome of an attempt's trial, if it has one that Optuna does not know."""
+        """Report to Optuna the outcome of an attempt's trial, if it has one that Optuna does not know."""
         self._deliver(self._session.write(optuna_trials.pending_tell_of_attempt, attempt_id))
 
     def deliver_left(self, stale_seconds: float) -> None:
-        """Tell Optuna what dead agents have left: outcomes of that age, and stray trials, which are lost."""
+        """Report to Optuna the outcomes that dead agents left, of that age, and their stray trials, which are lost."""
         self._deliver(self._session.write(optuna_trials.pending_tells, self._study_id, stale_seconds))
         for trial_id, number in self._session.write(optuna_trials.stray_trials, self._study_id):
             self._tell(trial_id, number, Outcome.LOST, None)
@@ -40,6 +40,6 @@ class Tells:
             self._session.statement(optuna_trials.mark_told, trial.reservation_id)
 
     def _tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
-        # Another agent may have told Optuna the same at the same moment.
+        # Another agent may have reported it at the same moment.
         with suppress(UpdateFinishedTrialError):
             self._session.call(lambda: self._search.tell(trial_id, number, outcome, value))

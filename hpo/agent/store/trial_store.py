@@ -1,7 +1,7 @@
 """An agent's reads and writes of one study; each survives an outage and can be repeated.
 
-Every decision is first committed to our own tables under the attempt's lease, then told to Optuna, then marked as
-told. A later agent completes the steps that a dead one has left out.
+Every decision is first committed to our own tables under the attempt's lease, then reported to Optuna, then
+marked as reported. A later agent completes the steps that a dead one has left out.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class TrialStore:
     def settle(
         self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", traceback: str = ""
     ) -> None:
-        """Settle a trial and tell Optuna.
+        """Settle a trial and report its outcome to Optuna.
 
         Raises:
             LeaseLostError: another agent holds the trial now, so this outcome does not count.

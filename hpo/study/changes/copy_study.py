@@ -27,7 +27,7 @@ class Copied:
 
 
 def copy_study(database: Database, study: str, name: str, *, history: bool = False) -> Copied:
-    """Create the study `name`, completely or not at all; `history`: with what the sampler has learned in the other.
+    """Create the study `name`, completely or not at all; `history`: with the trials of the other.
 
     Raises:
         UnknownStudyError: there is no study to copy.

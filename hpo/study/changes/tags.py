@@ -41,7 +41,7 @@ def change_tags(
         study_id = read_study(connection, study, database).study_id
         budget.lock_study(connection, study_id)
         before = attributes.texts(attributes.read(connection, study_id, attributes.TAGS))
-        # A repetition after a lost confirmation finds its own work: no refusal of what is gone already.
+        # A repetition after a lost confirmation finds its own work: no refusal of a tag that is gone already.
         missing = [tag for tag in tags if tag not in before] if remove else []
         if missing and not done:
             raise UsageError(

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def check_declarations(study: str, spec: StudySpec, description: Description, request: LaunchRequest) -> None:
-    """Check that the objective declares what the trials of a study that has begun have in common.
+    """Check that the objective still has the declarations that the trials of a study share.
 
     Metric, epochs and the value of a trial are the request's where it gives them.
 

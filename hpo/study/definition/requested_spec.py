@@ -142,7 +142,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
 
 def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> LaunchRequest:
     """Fill the options that the request leaves open from the stored spec, as far as they fit its objective."""
-    # What is the objective's own changes with it.
+    # Values of the objective's own change with it.
     same = reference == stored.objective
     return replace(
         request,

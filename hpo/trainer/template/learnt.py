@@ -13,7 +13,7 @@ MOST_ROUNDS = 3
 
 
 class LearntImports:
-    """What the trials of an objective import, as far as templates may import it."""
+    """Modules that the trials of an objective import, as far as templates may import them."""
 
     def __init__(self, objective: str) -> None:
         self.modules: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Checks of a study's records after random faults, to the last epoch, and of what is left behind."""
+"""Checks of a study's records after random faults, to the last epoch, and of leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report tells the gap from validation to test, gains from fresh seeds, and each task in its own terms."""
+"""The report states the gap from validation to test, gains from fresh seeds, and each task in its own terms."""
 
 from __future__ import annotations
 

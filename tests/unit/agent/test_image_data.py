@@ -1,4 +1,4 @@
-"""A launch reads a study's own images before it starts any process, and logs what it has found."""
+"""A launch reads a study's own images before it starts any process, and logs the facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The template of a pool: what it loads, reports and refuses, and its replacement, without processes."""
+"""The template of a pool: its loading, its reports and refusals, and its replacement, without processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that calls a data function: what it hands over, how it may end, and what it leaves behind."""
+"""The process that calls a data function: its results, its ends, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
