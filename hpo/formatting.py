@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
@@ -54,6 +54,11 @@ def metric(value: float | None) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.4f}"
     return f"{value:.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def quantity(value: float) -> str:
+    """Return a number of a data set with 4 significant digits, e.g. `0.0123`; large ones are whole, e.g. `420,600`."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def parameter(value: object) -> str:
@@ -119,6 +124,11 @@ def duration(seconds: float | None) -> str:
 def times(count: int) -> str:
     """Return `never`, `once`, `2 times`."""
     return {0: "never", 1: "once"}.get(count, f"{count} times")
+
+
+def joined(names: Sequence[str], last: str = "and") -> str:
+    """Return e.g. `a`, `a and b`, `a, b and c`."""
+    return f" {last} ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def counted(number: object, noun: str, plural: str | None = None) -> str:

@@ -68,13 +68,13 @@ class Run(ABC):
     """
 
     seed: int
-    """Seed of everything random: initial weights, order of the images, dropout, augmentation."""
+    """Seed of everything random: initial weights, order of the examples, dropout, augmentation."""
     total_epochs: int
     """Total number of epochs of the run; a learning rate schedule spans them."""
     device: Device
     """Cores or GPU to train on; the trainer is already pinned to them."""
     final: bool
-    """True when the best configuration is retrained: train on all training images, then evaluate on the test set
+    """True when the best configuration is retrained: train on all training examples, then evaluate on the test set
     once and `record` the results."""
     output: Path | None
     """Folder for the files of a final run (`model.keras`); None otherwise."""
@@ -268,7 +268,7 @@ class Objective(ABC):
     def prepare(self, options: DataOptions, final: bool) -> None:  # noqa: B027 - optional hook
         """Import packages and load data once for all runs, which are forked from this process afterwards.
 
-        If `final`, load the test set too, and train on the validation images as well.
+        If `final`, load the test set too, and train on the validation examples as well.
         Close pools of threads and compute with no framework here: neither survives a fork, and each trial then prepares
         itself, which takes longer.
         """

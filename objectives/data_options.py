@@ -28,9 +28,9 @@ class DataOptions:
     data_dir: str | None = None
     """Folder that holds `<name>.npz`; None: only bundled or downloaded data."""
     limit: int | None = None
-    """Number of training images to use, stratified by class; validation images in proportion. None: all."""
+    """Number of training examples to use, stratified by class; validation examples in proportion. None: all."""
     validation_fraction: float = 0.1
-    """Share of the training images that is held out to select models."""
+    """Share of the training examples that is held out to select models."""
     split_seed: int = 0
     """Seed of the splits that are made; the same for every trial of a study."""
     _: KW_ONLY

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil, floor, log10
 from typing import Literal, NamedTuple
 
 # Medium lightness stands out from light and dark pages.
@@ -31,6 +32,26 @@ class Axis:
     """Positions and labels of the ticks; empty: chosen when drawing."""
     bounds: tuple[float, float] | None = None
     """Lowest and highest value shown; None: the range of the data."""
+
+
+def with_ticks(axis: Axis, values: Iterable[float | None]) -> Axis:
+    """Return a logarithmic axis with ticks at 1, 2 and 5 of each decade if it has less than two powers of ten.
+
+    Other axes are returned as they are: those of several decades have enough ticks at their powers of ten.
+    """
+    drawn = [value for value in values if value is not None and value > 0]
+    if not axis.log or axis.ticks or not drawn:
+        return axis
+    low, high = axis.bounds or (min(drawn), max(drawn))
+    first, last = floor(log10(low)), ceil(log10(high))
+    powers = [power for power in range(first, last + 1) if low <= 10.0**power <= high]
+    if len(powers) > 1:
+        return axis
+    steps = [10.0**power * digit for power in range(first, last + 1) for digit in (1, 2, 5)]
+    inside = [step for step in steps if low <= step <= high]
+    # Ends of the range, if it is too narrow for two ticks.
+    places = inside if len(inside) > 1 else sorted({low, *inside, high})
+    return replace(axis, ticks=[(place, f"{place:.3g}") for place in places])
 
 
 MOST_DRAWN = 1e150
@@ -73,6 +94,13 @@ class Chart:
     x: Axis
     y: Axis
     series: Sequence[Series]
+
+    def axes_with_ticks(self) -> tuple[Axis, Axis]:
+        """Return both axes, with ticks where logarithmic ones would have too few."""
+        drawn = [series.coordinates() for series in self.series]
+        x = [value for values, _ in drawn for value in values]
+        y = [value for _, values in drawn for value in values]
+        return with_ticks(self.x, x), with_ticks(self.y, y)
 
 
 @dataclass(frozen=True)

@@ -131,10 +131,11 @@ def _table(table: Table) -> str:
             for header, cell in zip(table.headers, cells, strict=True)
         )
 
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    # Above the table, because it would scroll with a table that is wider than the screen.
+    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
     body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in table.rows)
     return (
-        f'<div class="wide"><table>{caption}<thead><tr>{row("th", table.headers)}</tr></thead>'
+        f'{caption}<div class="wide"><table><thead><tr>{row("th", table.headers)}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

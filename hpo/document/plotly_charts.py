@@ -10,7 +10,7 @@ import json
 from math import log10
 from typing import Any
 
-from hpo.document.charts import BLUE, Axis, Bars, Chart, Matrix, Panel, Series, Surface
+from hpo.document.charts import BLUE, Axis, Bars, Chart, Matrix, Panel, Series, Surface, with_ticks
 from hpo.formatting import printable
 
 _SHADES = [[0, "rgba(59,130,196,0.03)"], [1, "rgba(59,130,196,0.95)"]]
@@ -51,7 +51,8 @@ def script_json(value: Any) -> str:
 def _chart(chart: Chart) -> tuple[list[Any], dict[str, Any]]:
     data = [_trace(series) for series in chart.series]
     shown = sum(series.legend for series in chart.series) > 1
-    return data, {"xaxis": _axis(chart.x), "yaxis": _axis(chart.y), "showlegend": shown}
+    x, y = chart.axes_with_ticks()
+    return data, {"xaxis": _axis(x), "yaxis": _axis(y), "showlegend": shown}
 
 
 def _trace(series: Series) -> dict[str, Any]:
@@ -149,7 +150,8 @@ def _surface(surface: Surface) -> tuple[list[Any], dict[str, Any]]:
         "size": 9,
         "line": {"width": 1.5, "color": "#ffffff"},
     }
-    return [contour, points], {"xaxis": _axis(surface.x), "yaxis": _axis(surface.y), "showlegend": False}
+    x, y = with_ticks(surface.x, surface.grid_x), with_ticks(surface.y, surface.grid_y)
+    return [contour, points], {"xaxis": _axis(x), "yaxis": _axis(y), "showlegend": False}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

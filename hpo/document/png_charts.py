@@ -152,8 +152,9 @@ def _chart(axes: Axes, chart: Chart) -> None:
     axes.set_axisbelow(True)
     for series in chart.series:
         _series(axes, series)
-    _axis(axes, chart.x, "x")
-    _axis(axes, chart.y, "y")
+    x, y = chart.axes_with_ticks()
+    _axis(axes, x, "x")
+    _axis(axes, y, "y")
 
 
 def _series(axes: Axes, series: Series) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo import formatting
 from hpo.explore.image_files import ImageFiles
 from objectives.augment import Augmentation
 from objectives.data import inputs
@@ -45,6 +46,10 @@ class Dataset:
     """Path of each image by split; empty: the rows are of arrays."""
     files: ImageFiles | None = None
     """Facts on the files of a folder or table; None: the rows are of arrays."""
+    made: Sequence[str] = ()
+    """Splits that are held out of the others, because the data set does not have them."""
+    has_groups: bool = False
+    """Whether groups of rows stay together in the splits that are made."""
     augmentations: Mapping[str, Augmentation]
     """Augmentation of each objective that uses one, by name."""
 
@@ -85,7 +90,7 @@ class Dataset:
             names = (name for name, has in zip(self.data.classes, target, strict=True) if has)
             return " | ".join(names) or "no label"
         if self.task == "regression":
-            return " ".join(f"{value:.4g}" for value in np.ravel(target))
+            return " ".join(formatting.quantity(value) for value in np.ravel(target))
         return self.data.classes[int(target)]
 
     @property

@@ -82,7 +82,7 @@ def _describe_leaks(
     leaks = sum(count for splits, count in identical.items() if len(splits) > 1)
     if leaks:
         return (
-            f"{formatting.counted(leaks, f'different {one}')} {'occurs' if leaks == 1 else 'occur'} in more than one"
+            f"{formatting.counted(leaks, one)} {'occurs' if leaks == 1 else 'occur'} in more than one"
             " split, so metrics on these copies are optimistic."
         )
     apart = f"No {one} occurs in more than one split"

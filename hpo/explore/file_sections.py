@@ -12,7 +12,7 @@ from hpo.document.charts import BLUE, ORANGE, Axis, Chart, Point, Series
 from hpo.document.document import Block, Figure, Paragraph, Table
 from hpo.explore.dataset import Dataset
 from hpo.explore.image_files import ImageFiles
-from objectives.images.listing import TITLES, named
+from objectives.images.listing import named
 
 MOST_LISTED = 50
 """Largest number of files, colours or groups that a table lists."""
@@ -139,14 +139,3 @@ def groups(dataset: Dataset, files: ImageFiles) -> list[Block] | None:
         Table(("largest groups", "images"), largest, frozenset(("images",))),
         Paragraph(text),
     ]
-
-
-def origin_of_splits(files: ImageFiles) -> str:
-    """Return a sentence on the splits that are made."""
-    if not files.made:
-        return "All splits are the source's own."
-    made = " and ".join(TITLES[split] for split in files.made)
-    kind = "whole groups, in proportion to the classes" if files.groups else "stratified by class"
-    return (
-        f"The {made} images are held out of the others as a launch does it: {kind}, and the same every time."
-    )

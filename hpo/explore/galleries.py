@@ -77,7 +77,12 @@ def _quantiles(dataset: Dataset, target: int) -> Gallery:
     chosen = np.argsort(values, kind="stable")[places]
     name = formatting.printable(dataset.data.classes[target])
     pictures = [
-        at(dataset, "training", index, f"{values[index]:.4g}, {dataset.where('training', index)}")
+        at(
+            dataset,
+            "training",
+            index,
+            f"{formatting.quantity(values[index])}, {dataset.where('training', index)}",
+        )
         for index in chosen
     ]
     return Gallery(f"target-{target}", f"Training images from the lowest {name} to the highest.", pictures)
@@ -124,7 +129,9 @@ def augmentations(dataset: Dataset) -> list[Gallery]:
     found = []
     for number, (change, names) in enumerate(by_change.items()):
         source = (
-            f"as in {' and '.join(names)}" if "" not in names else "an example that no objective uses here"
+            f"as in {formatting.joined([*names])}"
+            if "" not in names
+            else "an example that no objective uses here"
         )
         image = dataset.data.x_train[_examples(dataset)[0]]
         rng = np.random.default_rng([_SEED, number])
@@ -168,7 +175,7 @@ def _single(augmentation: Augmentation) -> list[Augmentation]:
 
 
 def _describe(change: Augmentation) -> str:
-    share = f" ({change.rotated_share:.0%} of the images)" if change.rotated_share < 1.0 else ""
+    share = f" ({100 * change.rotated_share:.0f} % of the images)" if change.rotated_share < 1.0 else ""
     parts = [
         *(["mirrored with probability 1/2"] if change.flip else []),
         *(
@@ -179,5 +186,5 @@ def _describe(change: Augmentation) -> str:
         *([f"shifted by up to {change.shift} pixels in each direction"] if change.shift else []),
         *([f"a square of {change.cutout}×{change.cutout} pixels cut out"] if change.cutout else []),
     ]
-    text = ", ".join(parts) if len(parts) < 2 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    text = formatting.joined(parts)
     return text[:1].upper() + text[1:]

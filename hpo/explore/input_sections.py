@@ -14,6 +14,8 @@ from objectives.data.inputs import Inputs, each
 
 MOST_FEATURES = 50
 """Largest number of features that a table lists."""
+MOST_VALUES = 1_000_000
+"""Number of values of a feature above which evenly spaced ones give its mean, deviation and quantiles."""
 
 
 def summary(dataset: Dataset) -> str:
@@ -41,7 +43,7 @@ def inputs(dataset: Dataset) -> list[Block]:
         if x.dtype.kind in "US":
             blocks.append(_texts(name, x))
         else:
-            blocks += _features(name, x.reshape(len(x), -1))
+            blocks += _features(name, x)
     return blocks
 
 
@@ -60,16 +62,22 @@ def _texts(name: str, x: NDArray[Any]) -> Table:
 
 
 def _features(name: str, x: NDArray[Any]) -> list[Block]:
-    rows, constant = [], []
+    """Return the distribution of each feature; those of images and sequences are their channels, at all places."""
+    places = x.ndim > 2
+    x = x.reshape(-1, x.shape[-1]) if places else x.reshape(len(x), -1)
+    every = max(1, len(x) // MOST_VALUES)
+    rows, constant, scales = [], [], []
     for column in range(x.shape[1]):
-        values = x[:, column].astype(np.float64)
-        title = f"{formatting.printable(name)}[{column}]"
-        if values.min() == values.max():
+        title = f"{formatting.printable(name)}[{'…, ' if places else ''}{column}]"
+        low, high = float(x[:, column].min()), float(x[:, column].max())
+        if low == high:
             constant.append(title)
         if column < MOST_FEATURES:
-            points = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
-            shown = [f"{value:.4g}" for value in (values.mean(), values.std(), *points)]
+            values = x[::every, column].astype(np.float64)
+            points = np.quantile(values, (0.05, 0.5, 0.95))
+            shown = map(formatting.quantity, (values.mean(), values.std(), low, *points, high))
             rows.append((title, *shown))
+            scales.append(values.std())
     headers = ("feature", "mean", "std", "lowest", "5 %", "median", "95 %", "highest")
     more = f"The first {MOST_FEATURES} of {x.shape[1]:,} features." if x.shape[1] > MOST_FEATURES else ""
     blocks: list[Block] = [Table(headers, rows, frozenset(headers[1:]), more)]
@@ -80,9 +88,8 @@ def _features(name: str, x: NDArray[Any]) -> list[Block]:
                 f"{formatting.counted(len(constant), 'feature')} without variation in the training rows: {listed}."
             )
         )
-    scales = np.array([float(row[2]) for row in rows])
-    spread = scales[scales > 0]
-    if len(spread) > 1 and spread.max() > 100 * spread.min():
+    spread = [scale for scale in scales if scale > 0]
+    if len(spread) > 1 and max(spread) > 100 * min(spread):
         blocks.append(
             Paragraph(
                 "The features differ in scale by more than a factor of 100: normalize them in the model."

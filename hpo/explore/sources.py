@@ -22,6 +22,7 @@ from objectives.data.shipped import SHIPPED
 from objectives.data.splits import Data, split, split_indices, training_and_test
 from objectives.data_options import TaskName
 from objectives.images import entry, provision, tables
+from objectives.images.listing import TITLES
 from objectives.images.parallel import Watch
 from objectives.keras_objective import KerasObjective
 
@@ -83,6 +84,7 @@ def images_in_use(path: Path, options: DataOptions, settings: Settings, watch: W
             ends.append(ends[-1] + count)
         names = ("training", "validation", "test")
         data = split(loaded, cached, final=False, classes=classes)
+        files = image_files(survey)
         yield Dataset(
             name=source.stem if path.is_file() else source.name or "images",
             title="",
@@ -91,7 +93,9 @@ def images_in_use(path: Path, options: DataOptions, settings: Settings, watch: W
             y_test=tested.y_test,
             indices={},
             paths={name: paths[ends[at] : ends[at + 1]] for at, name in enumerate(names)},
-            files=image_files(survey),
+            files=files,
+            made=[TITLES[split] for split in files.made],
+            has_groups=bool(files.groups),
             augmentations=_augmentations(_shipped(None), data),
         )
 
@@ -185,5 +189,7 @@ def _dataset(
             "validation": valid if loaded.y_valid is not None else pool[valid],
             **({"test": held_out} if made else {}),
         },
+        made=[*(["validation"] if loaded.y_valid is None else []), *(["test"] if made else [])],
+        has_groups=loaded.groups is not None,
         augmentations=_augmentations(objectives, data),
     )

@@ -8,8 +8,8 @@ from hpo import formatting
 from hpo.document.charts import Axis, Chart, Matrix, Point, Series, colour_of
 from hpo.document.document import Block, Figure, Paragraph, Table
 from hpo.explore.dataset import Dataset
-from hpo.explore.file_sections import origin_of_splits
 from hpo.explore.statistics import Balance
+from hpo.formatting import quantity
 
 MOST_TOGETHER = 20
 """Largest number of labels in the chart of labels that occur together."""
@@ -42,14 +42,27 @@ def classes(dataset: Dataset, balance: Balance) -> list[Block]:
 
 def origin(dataset: Dataset) -> str:
     """Return sentences on the splits and on how rows are named."""
-    test = "The test set is only checked for label counts and duplicates, because no choice may depend on it."
-    if dataset.files is not None:
-        return f"{origin_of_splits(dataset.files)} {test}"
-    return (
-        f"Validation {dataset.noun} are the data set's own, or else those that studies hold out by default: a tenth of"
-        f" the training split, stratified where there are classes. {test} Numbers (#) are indices of the data set's"
-        " arrays, x_train for training and validation."
-    )
+    found = "All splits are the data set's own."
+    if dataset.made:
+        found = (
+            f"The {formatting.joined(dataset.made)} {dataset.noun} are held out of the others as a launch does it:"
+            f" {_way_of_holding_out(dataset)}, and the same every time."
+        )
+    if "test" in dataset.splits:
+        found += " The test set is only checked for its targets and duplicates, because no choice may depend on it."
+    if not dataset.paths:
+        found += " Numbers (#) are indices of the data set's arrays"
+        found += f"; {dataset.noun} that are held out are numbered in x_train." if dataset.made else "."
+    return found
+
+
+def _way_of_holding_out(dataset: Dataset) -> str:
+    if dataset.task == "regression":
+        return "whole groups, drawn at random" if dataset.has_groups else "drawn at random"
+    strata = "sets of labels" if dataset.task == "labels" else "classes"
+    if dataset.has_groups:
+        return f"whole groups, in proportion to the {strata}"
+    return f"stratified by {'sets of labels' if dataset.task == 'labels' else 'class'}"
 
 
 def labels(dataset: Dataset) -> list[Block]:
@@ -117,7 +130,7 @@ def numbers(dataset: Dataset) -> list[Block]:
             values = np.asarray(y)[:, target].astype(np.float64)
             if len(values):
                 points = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
-                shown = (*(f"{value:.4g}" for value in points), f"{values.mean():.4g}", f"{values.std():.4g}")
+                shown = map(quantity, (*points, values.mean(), values.std()))
                 rows.append((formatting.printable(name), split, *shown))
         text += _describe_number(dataset, target, name)
     headers = ("target", "split", "lowest", "5 %", "median", "95 %", "highest", "mean", "std")
@@ -138,14 +151,16 @@ def _describe_number(dataset: Dataset, target: int, name: str) -> list[str]:
     training = np.asarray(dataset.data.y_train)[:, target]
     values, counts = np.unique(training, return_counts=True)
     if len(values) == 1:
-        return [f"{name} is {values[0]:.4g} in all training {dataset.noun}, so there is nothing to learn."]
+        return [
+            f"{name} is {quantity(values[0])} in all training {dataset.noun}, so there is nothing to learn."
+        ]
     found = []
     share = counts.max() / len(training)
     if share > 0.05:
         value = values[counts.argmax()]
         found.append(
-            f"{100 * share:.0f} % of the training {dataset.noun} have the same {name}, {value:.4g}: check that it is a"
-            " measurement and not a limit or a missing value."
+            f"{100 * share:.0f} % of the training {dataset.noun} have the same {name}, {quantity(value)}: check that it"
+            " is a measurement and not a limit or a missing value."
         )
     held_out = np.asarray(dataset.data.y_valid)[:, target]
     if len(held_out) > 1:

@@ -1,4 +1,4 @@
-"""Export of a retrained model into another format, checked to give the same answers before it is kept."""
+"""Export of a retrained model into another format, checked to give the same outputs before it is kept."""
 
 from __future__ import annotations
 

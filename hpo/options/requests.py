@@ -135,7 +135,7 @@ class LaunchRequest:
     )
     limit: int | None = option_field(
         None,
-        "Training images to use, stratified; validation images in proportion.",
+        "Training examples to use, stratified; validation examples in proportion.",
         kind=COUNT,
         show_default="all",
     )
@@ -233,7 +233,7 @@ class WorkRequest:
     )
     data: Path | None = option_field(
         None,
-        "Place of the study's images on this host: a folder or table with the same content.",
+        "Place of the study's own data on this host: a folder, table or file with the same content.",
         kind="path",
         show_default="the study's own",
     )
@@ -251,7 +251,7 @@ class RetrainRequest:
     top: int = option_field(
         1,
         "Best trials that compete first, with the objective's default configuration: each is trained again with "
-        "--seeds new seeds, and the best mean on validation images wins, so that luck does not. The test set is not "
+        "--seeds new seeds, and the best mean on validation examples wins, so that luck does not. The test set is not "
         "used.",
         kind=COUNT,
         metavar="K",
@@ -264,15 +264,15 @@ class RetrainRequest:
     )
     limit: int | Literal["all"] | None = option_field(
         None,
-        "Training images, as for hpo launch; each run also trains on the validation images in proportion. all: "
-        "a search on part of the images ends with a model of all of them.",
+        "Training examples, as for hpo launch; each run also trains on the validation examples in proportion. all: "
+        "a search on part of the data ends with a model of all of them.",
         kind=COUNT,
         word="all",
         show_default="those of the configuration",
     )
     data: Path | None = option_field(
         None,
-        "Place of the study's images on this host: a folder or table with the same content.",
+        "Place of the study's own data on this host: a folder, table or file with the same content.",
         kind="path",
         show_default="the study's own",
     )

@@ -9,6 +9,7 @@ from hpo import formatting
 from hpo.analysis.figures import label_of
 from hpo.document.charts import Axis, Chart, Point, Series, colour_of
 from hpo.document.document import Figure, Table
+from hpo.formatting import quantity
 from hpo.report.study_comparison import StudyResult, common_figures
 from hpo.report.task_sections import MOST_LABELS, curve_panels, label_scores, points_of
 
@@ -94,7 +95,9 @@ def _cumulated(one: Mapping[str, Sequence[float]]) -> list[Point]:
     ordered = sorted(abs(p - t) for t, p in zip(one["true"], one["predicted"], strict=True))
     return [
         Point(
-            error, (place + 1) / len(ordered), f"{100 * (place + 1) / len(ordered):.0f} % within {error:.4g}"
+            error,
+            (place + 1) / len(ordered),
+            f"{100 * (place + 1) / len(ordered):.0f} % within {quantity(error)}",
         )
         for place, error in enumerate(ordered)
     ]

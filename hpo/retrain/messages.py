@@ -45,8 +45,8 @@ def report_selection(selection: Selection, seeds: int) -> None:
     log.info(
         f"{shown['metric']} from {seeds} fresh seeds:"
         if config.epochs is None
-        else f"{shown['metric']} on validation images from {seeds} fresh seeds, {config.epochs}"
-        f" epochs of {images} training images:"
+        else f"{shown['metric']} on validation examples from {seeds} fresh seeds, {config.epochs}"
+        f" epochs of {images} training examples:"
     )
     for line in selection_lines(shown):
         log.info(f"  {line}")

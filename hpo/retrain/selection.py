@@ -1,7 +1,7 @@
 """Selection among a study's best configurations: each is trained from new seeds and compared on validation data.
 
 The best of many trials is partly the luckiest. So the leading ones are trained again from new seeds on the trials'
-training data, and the mean of the study's metric on validation images decides. The test set is not loaded.
+training data, and the mean of the study's metric on validation examples decides. The test set is not loaded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Candidate:
 
     config: Config
     values: tuple[float, ...]
-    """Value of each seed's run on validation images, by the study's rule, where it did not fail."""
+    """Value of each seed's run on validation examples, by the study's rule, where it did not fail."""
     seconds: float
     failure: str | None = None
     """Reason why a run ended without a value: a configuration that may fail is not chosen."""
@@ -69,7 +69,7 @@ class Selection:
         """Return the form that metrics.json holds."""
         return {
             "metric": self.winner.metric,
-            "compared_on": "validation images",
+            "compared_on": "validation examples",
             "seeds": list(self.seeds),
             "top": self.top,
             "candidates": [

@@ -237,7 +237,7 @@ def _summary(row: Row[Any], tags: tuple[str, ...]) -> StudySummary:
 def _data(spec: Mapping[str, Any]) -> str:
     data = spec.get("data") or {}
     limit, folds = data.get("limit"), data.get("folds")
-    parts = [f"{limit} training images"] if limit is not None else []
+    parts = [f"{limit} training examples"] if limit is not None else []
     parts += [f"{folds} folds"] if folds is not None else []
     return ", ".join(parts)
 

@@ -100,7 +100,7 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
             f"the validation fraction must lie between 0 and 1, not {options.validation_fraction}"
         )
     if options.limit is not None and options.limit < 1:
-        raise UsageError(f"the limit on training images must be at least 1, not {options.limit}")
+        raise UsageError(f"the limit on training examples must be at least 1, not {options.limit}")
     fraction = made_test_fraction(arrays, options)
     if final and fraction is None and (arrays.x_test is None or arrays.y_test is None):
         raise DataDamagedError(
@@ -240,7 +240,7 @@ def split_indices(
         valid = held_out(kinds, options.validation_fraction, rng, groups)
         if len(valid) == 0:
             raise DataDamagedError(
-                "no class has two images, one to train on and one to validate on"
+                "no class has two examples, one to train on and one to validate on"
                 if groups is None
                 else "no group can be held out for validation: give smaller groups, or a validation split"
             )

@@ -64,6 +64,19 @@ def test_named_functions_exist(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_named_tables_are_in_the_files_named_with_them(page: str) -> None:
+    """A row or a numbered step names the tables and limits to extend next to their modules."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    missing = []
+    for step in re.split(r"\n(?=\d+\. |\||\n)", text):
+        files = [ROOT / path for path in OUR_PATH.findall(step) if (ROOT / path).is_file()]
+        code = "\n".join(file.read_text(encoding="utf-8") for file in files)
+        names = re.findall(r"`(?!HPO_|KERAS_)(_?[A-Z]{2}[A-Z_]+)`", step)
+        missing += [name for name in names if not re.search(rf"^{name}\b[^=\n]*=", code, re.MULTILINE)]
+    assert missing == []
+
+
 def test_the_drawn_packages_are_those_of_the_import_contract() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
@@ -81,6 +94,9 @@ def test_a_common_change_takes_at_most_five_files() -> None:
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)[2:]
     assert len(rows) >= 10
     named = {change: {*OUR_PATH.findall(files)} for change, files in rows}
+    assert [change for change, files in rows if re.search(r"`\w+\.py", files)] == [], (
+        "a file without its folder"
+    )
     assert [change for change, files in named.items() if not 1 <= len(files) <= 5] == []
 
 

@@ -21,6 +21,8 @@ SHOWN = {
         -math.inf: "-inf",
         math.nan: "nan",
     },
+    formatting.quantity: {0.0123456: "0.01235", 9999.4: "9999", 420_600.4: "420,600", -1e13: "-1e+13"},
+    formatting.joined: {("a",): "a", ("a", "b"): "a and b", ("a", "b", "c"): "a, b and c", (): ""},
     formatting.duration: {
         None: "-",
         math.inf: "-",

@@ -63,7 +63,7 @@ def check_worker(study: str, spec: StudySpec, description: Description, code: st
     if other_code and code is not None:
         log.warning(
             f"the objective's code differs from that of the study ({spec.code} -> {description.code}): trials of this"
-            " worker may not be comparable with others; hpo report shows which trials ran with which code"
+            " agent may not be comparable with others; hpo report shows which trials ran with which code"
         )
     elif other_code:
         changes.append(_change("code", spec.code, description.code))

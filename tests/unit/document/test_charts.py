@@ -105,6 +105,31 @@ def test_names_are_escaped_for_plotly() -> None:
     assert shown["data"][0]["y"][0] == "$x_1$ &lt;b&gt;&amp;"
 
 
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.23, 0.81], ["0.5"]),
+        ([0.08, 0.81], ["0.1", "0.2", "0.5"]),
+        ([1.5, 2e3], None),
+        ([3.0, 4.0], ["3", "4"]),
+        ([7.0, 7.0], ["7"]),
+        ([0.0, 0.3, 0.9], ["0.5"]),
+        ([], None),
+    ],
+)
+def test_logarithmic_axis_has_ticks(values: list[float], ticks: list[str] | None) -> None:
+    series = [Series(name="s", points=[Point(1.0, value) for value in values])]
+    axis = figure_json(Chart("", Axis(), Axis("y", log=True), series), 300)["layout"]["yaxis"]
+    assert axis["type"] == "log"
+    if ticks is None:
+        assert "ticktext" not in axis
+        assert axis["dtick"] == 1
+    else:
+        assert set(ticks) <= set(axis["ticktext"])
+        assert len(axis["ticktext"]) > 1 or len(set(values)) == 1
+    assert draw_png(Figure("f", "", [Chart("", Axis(), Axis("y", log=True), series)])).startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("largest", [1e308, -1.7e308, 1e200, math.inf, math.nan])
 def test_value_that_is_too_large_is_not_drawn(largest: float) -> None:
     series = Series(name="s", points=[Point(1, 0.5), Point(2, largest), Point(3, 1e149)])

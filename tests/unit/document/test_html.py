@@ -81,6 +81,12 @@ def test_page_is_well_formed() -> None:
     assert '<td class="number">1</td>' in page
 
 
+def test_caption_does_not_scroll_with_a_wide_table() -> None:
+    table = Table(("a",), [("1",)], caption="The rows.")
+    page = render_page(Document("t", "", [Section("s", [table])]))
+    assert page.index("The rows.") < page.index('<div class="wide">')
+
+
 def test_markdown_has_the_same_content() -> None:
     text = render_markdown(DOCUMENT, "pictures")
     assert "**The result.**" in text

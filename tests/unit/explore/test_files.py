@@ -73,7 +73,7 @@ def test_files_of_a_folder_are_described_by_their_paths(photos: Path, settings: 
     pairs = sorted(sorted(place["path"] for place in group) for group in found["identical"])
     assert pairs == [["cross/001.png", "disc/copy of a cross.png"], ["disc/003.bmp", "disc/again.png"]]
     assert found["contradictory_labels"] == 1
-    assert "cross/001.png cross" in page
+    assert "cross/001.png (cross)" in page
     assert "hpo launch refuses them" in page
     assert "The validation and test images are held out of the others" in page
 
@@ -107,7 +107,7 @@ def test_groups_and_own_splits_of_a_table_are_shown(tmp_path: Path, settings: Se
     assert found["files"]["groups"] == 18
     assert found["files"]["made_splits"] == []
     assert "| training | 6 | 6 |" in page
-    assert "All splits are the source's own." in page
+    assert "All splits are the data set's own." in page
 
 
 def test_large_images_are_sampled_and_the_page_states_it(

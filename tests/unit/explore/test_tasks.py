@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,48 @@ def test_features_texts_and_several_inputs_are_described(tmp_path: Path) -> None
     (group,) = found["identical"]
     assert sorted(place["index"] for place in group) == [3, 7]
     assert "near_duplicates" not in found
+
+
+def test_images_among_several_inputs_are_described_by_channel(tmp_path: Path) -> None:
+    _, page = explored(
+        made("binary", {"photo": images(40), "row": np.arange(40.0)}, np.arange(40) % 2), tmp_path
+    )
+    assert [line.split(" |")[0] for line in page.splitlines() if line.startswith("| photo")] == [
+        f"| photo\\[…, {channel}\\]" for channel in range(3)
+    ]
+    assert "photo\\[…, 3" not in page
+
+
+def test_contradictory_group_lists_each_label_and_few_rows(tmp_path: Path) -> None:
+    x = np.arange(60.0)
+    x[:30] = 1.0
+    y = np.zeros(60, np.int64)
+    y[29], y[45:] = 1, 1
+    _, page = explored(made("binary", x, y), tmp_path)
+    (line,) = (line for line in page.splitlines() if "have the same label" in line)
+    assert line.count("(0)") + line.count("(1)") == 6
+    assert "(1)" in line
+    assert line.endswith(", … |")
+
+
+@pytest.mark.parametrize(
+    ("task", "groups", "way"),
+    [
+        ("classes", False, "stratified by class"),
+        ("labels", False, "stratified by sets of labels"),
+        ("regression", False, "drawn at random"),
+        ("binary", True, "whole groups, in proportion to the classes"),
+        ("labels", True, "whole groups, in proportion to the sets of labels"),
+        ("regression", True, "whole groups, drawn at random"),
+    ],
+)
+def test_page_names_how_splits_are_made(task: TaskName, groups: bool, way: str, tmp_path: Path) -> None:
+    y = {"labels": np.eye(3, dtype=np.uint8)[np.arange(60) % 3]}.get(task, np.arange(60) % 2)
+    dataset = replace(made(task, np.arange(60.0), y), made=["validation", "test"], has_groups=groups)
+    _, page = explored(dataset, tmp_path)
+    assert f"The validation and test rows are held out of the others as a launch does it: {way}, and" in page
+    _, page = explored(replace(dataset, made=()), tmp_path)
+    assert "All splits are the data set's own." in page
 
 
 @pytest.mark.parametrize(

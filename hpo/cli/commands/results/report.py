@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hpo import formatting
 from hpo.cli import options
 
 
@@ -26,6 +27,6 @@ def report(study: str, output: Path | None, storage: str | None) -> None:
     folder = output or options.settings(storage).results_dir / study
     with options.opened(storage) as database:
         names = write_report(database, study, folder)
-    pictures = sum(name.endswith(".png") for name in names)
-    click.echo(f"wrote {folder / 'report.html'}, report.md with {pictures} pictures, and")
+    pictures = formatting.counted(sum(name.endswith(".png") for name in names), "picture")
+    click.echo(f"wrote {folder / 'report.html'}, report.md with {pictures}, and")
     click.echo(f"  {', '.join(name for name in names if name.endswith(('.csv', '.json')))}")

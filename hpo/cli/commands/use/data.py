@@ -164,9 +164,9 @@ def explore(
                 echo_table(block.headers, block.rows, right=block.right, wrap=block.headers[-1:])
             else:
                 click.echo(block.text)
-    pictures = sum(one.endswith(".png") for one in explored.files)
+    pictures = formatting.counted(sum(one.endswith(".png") for one in explored.files), "picture")
     click.echo(
-        f"\nwrote {explored.folder / explored.files[0]}, explore.md with {pictures} pictures, and statistics.json"
+        f"\nwrote {explored.folder / explored.files[0]}, explore.md with {pictures}, and statistics.json"
     )
 
 

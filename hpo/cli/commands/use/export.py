@@ -23,7 +23,7 @@ _MODELS = {"keras": ".keras", "onnx": ".onnx", "saved-model": "", "tflite": ".tf
     type=NearestChoice(("yaml", "json", "toml", "python", *_MODELS)),
     show_default="from the suffix of --output, else yaml",
     help="File format. python: a script that trains the configuration as its trial was trained. The last four: the"
-    " retrained model, checked to give the same answers; onnx needs pip install 'hpo-service[onnx]'.",
+    " retrained model, checked to give the same outputs; onnx needs pip install 'hpo-service[onnx]'.",
 )
 @option(
     "--output",

@@ -102,11 +102,12 @@ def test_data_in_the_cache_of_keras_need_no_network(monkeypatch, tmp_path):
 def test_origin_of_a_data_set_is_that_of_keras(name):
     import keras
 
-    source = inspect.getsource(getattr(keras.datasets, name).load_data)
-    folder, _, file = SHIPPED[name].origin.rpartition("/")
+    dataset = SHIPPED[name]
+    source = inspect.getsource(getattr(keras.datasets, dataset.download).load_data)
+    folder, _, file = dataset.origin.rpartition("/")
     assert folder in source
     assert file in source
-    assert SHIPPED[name].cached in source
+    assert dataset.cached in source
 
 
 def test_fetch_writes_a_file_that_loads(monkeypatch, tmp_path):

@@ -133,7 +133,7 @@ def test_final_split_without_test_set_is_refused(whole):
 
 
 def test_classes_of_one_image_are_refused():
-    with pytest.raises(DataDamagedError, match="two images"):
+    with pytest.raises(DataDamagedError, match="two examples"):
         split(Arrays(np.zeros((3, 2, 2, 1), np.uint8), np.arange(3)), DataOptions(), final=False)
 
 
