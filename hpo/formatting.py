@@ -29,6 +29,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else _CONTROL.sub("?", text)
 
 
+def table_cell(text: str) -> str:
+    """Return the text as a cell of a table: on one line, and printable."""
+    return printable(text).replace("\n", "?").replace("\t", "?")
+
+
 def csv_cell(value: object) -> object:
     """Return a cell that no spreadsheet takes for a formula, and no terminal for a command.
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from hpo.formatting import csv_cell, json_safe, printable
+from hpo.formatting import csv_cell, json_safe, printable, table_cell
+from hpo.terminal.columns import display_width, padded
 from hpo.terminal.safe_output import safe_console
 
 _GAP = 2
@@ -42,7 +43,7 @@ def echo_table(
     lines; no word is broken, and text that is still too long ends in an ellipsis.
     """
     # Before the widths of columns are measured.
-    body = [[printable(cell) for cell in row] for row in rows]
+    body = [[table_cell(cell) for cell in row] for row in rows]
     aligned = set(right)
     if on_terminal():
         from rich.box import SIMPLE_HEAD
@@ -108,10 +109,8 @@ def _that_fit(
 
 
 def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    from rich.cells import cell_len
-
     return [
-        max(cell_len(text) for text in (header, *(row[column] for row in rows)))
+        max(display_width(text) for text in (header, *(row[column] for row in rows)))
         for column, header in enumerate(headers)
     ]
 
@@ -122,11 +121,11 @@ def plain_table(
     """Return aligned lines; an empty cell is `-`, so that columns can be counted."""
     aligned = set(right)
     cells = [list(headers), *([cell or "-" for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    widths = _widths(headers, cells)
     return [
         "  ".join(
-            cell.rjust(width) if header in aligned else cell.ljust(width)
-            for cell, width, header in zip(row, widths, headers, strict=True)
+            padded(cell, columns, right=header in aligned)
+            for cell, columns, header in zip(row, widths, headers, strict=True)
         ).rstrip()
         for row in cells
     ]
@@ -135,9 +134,9 @@ def plain_table(
 def echo_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print `name  value` lines."""
     pairs = list(facts)
-    width = max((len(name) for name, _ in pairs), default=0)
+    width = max((display_width(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        click.echo(f"{click.style(printable(name).ljust(width), bold=True)}  {printable(value)}")
+        click.echo(f"{click.style(padded(table_cell(name), width), bold=True)}  {printable(value)}")
 
 
 def echo_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

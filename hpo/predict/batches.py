@@ -106,6 +106,9 @@ def read_arrays(path: Path) -> Inputs:
         DataDamagedError: it holds no such arrays.
     """
     try:
+        if path.exists() and not path.is_file():
+            # A pipe would be waited for.
+            raise OSError("it is no regular file")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.lib.npyio.NpzFile):
             with found:

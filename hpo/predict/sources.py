@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpo.errors import DataDamagedError, DataMissingError
+from hpo.formatting import table_cell
+from hpo.terminal.columns import display_width
 from objectives.images.folders import images_in
 from objectives.images.tables import EXTENSIONS as TABLES
 
 LIST = "-"
 """Argument that stands for a list of paths on standard input."""
+_STANDARD_INPUT = (LIST, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+"""Arguments that are standard input."""
 ARRAYS = (".npy", ".npz")
 _BLOCK = 1 << 16
 
@@ -26,12 +30,17 @@ class Survey:
     count: int | None
     """Number of images; None if standard input has the list."""
     longest: int
-    """Characters of the longest path."""
+    """Columns that the longest path takes in a table."""
 
 
 def is_array(argument: str) -> bool:
     """Return whether an argument names a file of arrays."""
     return argument.lower().endswith(ARRAYS)
+
+
+def is_list(argument: str) -> bool:
+    """Return whether an argument stands for a list of paths on standard input."""
+    return argument in _STANDARD_INPUT
 
 
 def survey(arguments: Sequence[str]) -> Survey:
@@ -43,18 +52,18 @@ def survey(arguments: Sequence[str]) -> Survey:
     """
     count, longest = 0, 0
     for argument in arguments:
-        if argument == LIST:
+        if is_list(argument):
             continue
         found = 0
         for path in _paths(argument):
             found += 1
-            longest = max(longest, len(path))
+            longest = max(longest, display_width(table_cell(path)))
         if not found:
             raise DataMissingError(
                 f"{argument} has no image: give image files, or a folder with some (JPEG, PNG, WebP, BMP or TIFF)"
             )
         count += found
-    return Survey(None if LIST in arguments else count, longest)
+    return Survey(None if any(map(is_list, arguments)) else count, longest)
 
 
 def image_paths(arguments: Iterable[str], listed: BinaryIO | None) -> Iterator[str]:
@@ -64,7 +73,7 @@ def image_paths(arguments: Iterable[str], listed: BinaryIO | None) -> Iterator[s
         DataMissingError, DataDamagedError: as `survey`.
     """
     for argument in arguments:
-        yield from (_listed(listed) if argument == LIST and listed is not None else _paths(argument))
+        yield from (_listed(listed) if is_list(argument) and listed is not None else _paths(argument))
 
 
 def _paths(argument: str) -> Iterator[str]:
@@ -72,6 +81,11 @@ def _paths(argument: str) -> Iterator[str]:
     # An empty name would stand for the working directory.
     if not argument or not _exists(argument):
         raise DataMissingError(f"there is no file or folder {argument or repr(argument)}: check its name")
+    if path.is_fifo() or path.is_socket():
+        raise DataMissingError(
+            f"{argument} is a pipe and not a file: give a list of paths on standard input, as in find photos -name"
+            " '*.jpg' | hpo predict … -"
+        )
     if path.is_dir():
         yield from images_in(path)
     elif path.suffix.lower() in TABLES and path.is_file():

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, TextIO, get_args
 
-from hpo.formatting import csv_cell, json_safe, printable
+from hpo.formatting import csv_cell, json_safe, table_cell
 from hpo.predict.forms import Form, Outputs
+from hpo.terminal.columns import display_width, padded
 
 Format = Literal["table", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -37,25 +38,23 @@ class TableWriter(Writer):
     def __init__(self, stream: TextIO, form: Form, longest: int = 0) -> None:
         super().__init__(stream, form)
         self._headers = [_PATH, *form.table_headers]
-        self._widths = [len(header) for header in self._headers]
+        self._widths = [display_width(header) for header in self._headers]
         self._widths[0] = max(self._widths[0], longest)
         self._begun = False
 
     def write(self, names: Sequence[str], outputs: Outputs) -> None:
-        from rich.cells import cell_len
-
         rows = [
-            [printable(cell) for cell in (name, *self.form.table_cells(row))]
+            [table_cell(text) for text in (name, *self.form.table_cells(row))]
             for name, row in zip(names, outputs, strict=True)
         ]
         for row in rows:
-            self._widths = [max(width, cell_len(cell)) for width, cell in zip(self._widths, row, strict=True)]
+            self._widths = [
+                max(most, display_width(text)) for most, text in zip(self._widths, row, strict=True)
+            ]
         for row in rows if self._begun else [self._headers, *rows]:
             cells = [
-                " " * (width - cell_len(cell)) + cell
-                if header in self.form.right
-                else cell + " " * (width - cell_len(cell))
-                for cell, width, header in zip(row, self._widths, self._headers, strict=True)
+                padded(text, columns, right=header in self.form.right)
+                for text, columns, header in zip(row, self._widths, self._headers, strict=True)
             ]
             self.stream.write("  ".join(cells).rstrip() + "\n")
         self._begun = True
@@ -102,7 +101,7 @@ class JsonWriter(Writer):
 
 
 def writer(form: Format, stream: TextIO, predictions: Form, longest: int) -> Writer:
-    """Return the writer of a format; a table leaves room for paths of `longest` characters."""
+    """Return the writer of a format; a table leaves room for paths of `longest` columns."""
     if form == "csv":
         return CsvWriter(stream, predictions)
     if form == "json":

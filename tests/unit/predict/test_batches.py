@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +81,13 @@ def test_invalid_arrays_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.float32(1))
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "text.npy").write_text("text")
+    os.mkfifo(tmp_path / "pipe.npy")
     cases: list[tuple[str, type[HpoError], str]] = [
         ("absent.npy", DataMissingError, "there is no file"),
         ("one.npy", DataDamagedError, "holds no rows"),
         ("objects.npy", DataDamagedError, "cannot be read"),
         ("text.npy", DataDamagedError, "cannot be read"),
+        ("pipe.npy", DataDamagedError, "it is no regular file"),
     ]
     for name, error, message in cases:
         with pytest.raises(error, match=message):

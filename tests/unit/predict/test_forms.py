@@ -102,6 +102,16 @@ def test_table_is_aligned_over_batches_for_wide_characters_too() -> None:
     ]
 
 
+def test_path_with_a_line_break_keeps_to_its_row() -> None:
+    stream = io.StringIO()
+    written = writer("table", stream, form_of("classes", ["cat", "dog"], 2, 1), longest=6)
+    written.write(["a\nb\t\x1b.jpg", "\udcff.jpg"], np.array([[0.9, 0.1], [0.1, 0.9]]))
+    assert [line.split() for line in stream.getvalue().splitlines()[1:]] == [
+        ["a?b??.jpg", "cat", "0.9000"],
+        ["?.jpg", "dog", "0.9000"],
+    ]
+
+
 def test_mean_over_mirror_images_is_that_of_their_logits() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(0, 5, (2, 20, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def test_folder_yields_its_images_at_any_depth_in_order(tmp_path: Path) -> None:
     counted = survey([str(tmp_path), str(tmp_path / "a.webp")])
     assert counted.count == 5
     assert counted.longest == max(len(f"{tmp_path}/{name}") for name in found)
+    assert survey([str(made(tmp_path / "wide", "猫猫.jpg"))]).longest == len(f"{tmp_path}/wide/.jpg") + 4
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,8 @@ def test_folder_yields_its_images_at_any_depth_in_order(tmp_path: Path) -> None:
 def test_list_on_standard_input_has_paths_on_lines_or_between_nul(
     content: bytes, expected: list[str]
 ) -> None:
-    assert list(image_paths(["-"], io.BytesIO(content))) == expected
+    for name in ("-", "/dev/stdin"):
+        assert list(image_paths([name], io.BytesIO(content))) == expected
     assert survey(["-"]).count is None
 
 
@@ -77,6 +80,8 @@ def test_name_that_no_file_can_have_is_absent(name: str) -> None:
         ("looped", DataDamagedError, "is a link to a folder that it lies in"),
         ("plain.csv", DataDamagedError, "has no column path"),
         ("broken.parquet", DataDamagedError, "cannot be read"),
+        # As of <(…) in a shell, which would be waited for.
+        ("pipe", DataMissingError, "is a pipe and not a file: give a list of paths on standard input"),
     ],
 )
 def test_invalid_source_is_refused_before_anything_is_read(
@@ -85,5 +90,6 @@ def test_invalid_source_is_refused_before_anything_is_read(
     made(tmp_path, "empty/notes.txt", "looped/a.jpg", "broken.parquet")
     (tmp_path / "looped" / "again").symlink_to(tmp_path / "looped")
     (tmp_path / "plain.csv").write_text("file\na.jpg\n")
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(error, match=message):
         survey([str(tmp_path / argument)])

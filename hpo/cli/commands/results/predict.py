@@ -91,7 +91,7 @@ def predict(
     chosen = options.format_of(form, output, by_suffix) or "table"
     from hpo.predict.run import PredictRequest
     from hpo.predict.run import predict as run_predict
-    from hpo.predict.sources import LIST
+    from hpo.predict.sources import is_list
     from hpo.predict.writers import FORMATS
 
     request = PredictRequest(
@@ -104,7 +104,7 @@ def predict(
 
     settings = options.settings(storage)
     # None: it is closed.
-    listed = sys.stdin.buffer if LIST in request.inputs and sys.stdin is not None else None
+    listed = sys.stdin.buffer if any(map(is_list, request.inputs)) and sys.stdin is not None else None
     if output is None:
         run_predict(request, settings, wanted, sys.stdout, listed, warn).check()
         return
