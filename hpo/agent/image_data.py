@@ -88,6 +88,18 @@ def _array_digest(data: DataOptions, settings: Settings, check: Callable[[], Non
     return found.digest
 
 
+def _counts(about: About, data: DataOptions) -> str:
+    """Return the number of images of each split; those that folds train on and hold out are one."""
+    counts = dict(about.counts)
+    if data.folds is None or "valid" not in about.made:
+        return ", ".join(f"{count:,} {TITLES[split]}" for split, count in counts.items())
+    pool = counts["train"] + counts.pop("valid")
+    folds = f"{pool:,} in {data.folds} folds, each of which is held out once to validate"
+    return ", ".join(
+        [folds, *(f"{count:,} {TITLES[split]}" for split, count in counts.items() if split == "test")]
+    )
+
+
 def _made_test(data: DataOptions, examples: str) -> str:
     fraction = DEFAULT_TEST_FRACTION if data.test_fraction is None else data.test_fraction
     return (
@@ -114,7 +126,7 @@ def lines(found: Provided, data: DataOptions) -> list[str]:
     """Return the facts on images that have been read, for the log."""
     about = found.about
     shape = about.geometry
-    counts = ", ".join(f"{count:,} {TITLES[split]}" for split, count in about.counts.items())
+    counts = _counts(about, data)
     colour = "grey" if shape.channels == 1 else "in colour"
     shown = [
         f"{about.source}: {about.images:,} images {_targets(about)},"

@@ -53,6 +53,23 @@ def test_images_are_in_use_within_the_block_and_described(
     ]
 
 
+@pytest.mark.parametrize(
+    ("test", "counts"),
+    [(False, "12 in 3 folds, each of which is held out once to validate, 3 test"), (True, "15 in 3 folds")],
+)
+def test_folds_are_reported_in_place_of_a_validation_split(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, test: bool, counts: str
+) -> None:
+    photos = make_photos(tmp_path / "photos" / ("train" if test else ""), 5, side=(8, 12))
+    if test:
+        make_photos(tmp_path / "photos" / "test", 1, side=(8, 12))
+        photos = photos.parent
+    options = DataOptions(source=str(photos), folds=3)
+    with caplog.at_level(logging.INFO), images_in_use(options, settings):
+        pass
+    assert f", in colour: {counts}" in caplog.messages[0]
+
+
 @pytest.mark.parametrize(("fit", "reported"), [("crop", True), ("pad", False), ("stretch", False)])
 def test_images_that_lose_much_when_cropped_are_reported(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, fit: Fit, reported: bool
