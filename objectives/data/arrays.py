@@ -106,6 +106,7 @@ def checked(
         if rows != labels:
             raise ArrayInvalidError(f"x_{split} has {rows} rows but y_{split} {labels}")
         _check_alike(found["train"], x, split)
+    targets.check_learnable(y["y_train"], classes, task)
     valid = next((split for split in found if split in VALIDATION), None)
     return Arrays(
         found["train"],

@@ -1,13 +1,16 @@
-"""Names of classes and labels, and their order."""
+"""Names of classes, labels and inputs, and their order."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from objectives.data.errors import ArrayInvalidError
 from objectives.names import MOST_NAME, is_usable
+
+T = TypeVar("T")
 
 LABEL_SEPARATOR = "|"
 """Character between the names of an example's labels."""
@@ -50,3 +53,17 @@ def check_names(names: Sequence[object]) -> None:
     name, count = Counter(names).most_common(1)[0] if names else (None, 0)
     if count > 1:
         raise ArrayInvalidError(f"{name!a} names {count} classes, labels or targets: name each differently")
+
+
+def by_name(inputs: Mapping[object, T], place: str = "") -> dict[str, T]:
+    """Return inputs by the text of their keys, which names them.
+
+    Raises:
+        ArrayInvalidError: two keys have the same text, such as 1 and "1".
+    """
+    found = {str(key): value for key, value in inputs.items()}
+    if len(found) < len(inputs):
+        name, _ = Counter(map(str, inputs)).most_common(1)[0]
+        twice = " and ".join(repr(key) for key in inputs if str(key) == name)
+        raise ArrayInvalidError(f"{place} has inputs of one name ({twice}): name each differently".lstrip())
+    return found

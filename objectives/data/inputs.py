@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError
 from objectives.data import float32
+from objectives.data.class_names import by_name
 from objectives.data.conversion import as_array
 from objectives.data.errors import ArrayInvalidError, array_name
 from objectives.data.float32 import Float32
@@ -133,7 +134,8 @@ def checked(x: Any, name: str, folder: Path | None = None, *, trains: bool = Tru
         if not x:
             raise ArrayInvalidError(f"{name} is an empty dict")
         found = {
-            str(key): _checked(array, array_name(name, str(key)), folder, trains) for key, array in x.items()
+            key: _checked(array, array_name(name, key), folder, trains)
+            for key, array in by_name(x, name).items()
         }
         lengths = {key: len(array) for key, array in found.items()}
         if len(set(lengths.values())) > 1:

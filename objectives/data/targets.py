@@ -56,6 +56,20 @@ def converted(
     return targets, found
 
 
+def check_learnable(y: Targets, names: Names, task: TaskName) -> None:
+    """Check that training targets have two classes, or a label; numbers may be equal.
+
+    Raises:
+        ArrayInvalidError: they have not.
+    """
+    if task == "labels" and not y.any():
+        raise ArrayInvalidError("y_train has no label in any row: give rows with labels")
+    if task in ("classes", "binary") and (y == y[0]).all():
+        raise ArrayInvalidError(
+            f"y_train has the single class {names[y[0]]}: a classifier needs rows of at least two classes"
+        )
+
+
 def _classes(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets], Names]:
     flat = {name: _numbers_of_classes(array, name) for name, array in arrays.items()}
     train, y = next(iter(flat.items()))

@@ -44,7 +44,20 @@ def read(folder: Path) -> Listing:
             f"{folder} has no class folders with images: make one for each class, such as {folder.name}/cats/1.jpg"
             " (JPEG, PNG, WebP, BMP or TIFF)"
         )
+    _check_level(folder, pictures)
     return Listing(source=folder, folder=folder, pictures=pictures, ignored=ignored)
+
+
+def _check_level(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Raise DataDamagedError if the only class has folders that are the classes rather."""
+    parts = [Path(picture.path).parts for picture in pictures]
+    inner = sorted({path[1] for path in parts if len(path) > 2})
+    if len({picture.label for picture in pictures}) == 1 and pictures[0].split is None and len(inner) > 1:
+        only = parts[0][0]
+        raise DataDamagedError(
+            f"{folder} has the single class {only}, and a classifier needs images of at least two: give {folder / only}"
+            f" if {named(inner)} are the classes, or add another class"
+        )
 
 
 def _loose(parent: Path, split: str | None, children: Sequence[_Child]) -> list[str]:

@@ -25,6 +25,8 @@ EXTENSIONS = (".csv", ".parquet")
 _Row = Mapping[str, str]
 
 _NAMES = ("path", "label", "split", "group")
+_MOST_SHOWN, _SHOWN = 5, 40
+"""Number of columns that a message names, and characters of each."""
 
 
 def read(table: Path, task: TaskName = "classes") -> Listing:
@@ -131,7 +133,8 @@ def _check_columns(table: Path, columns: list[str], task: TaskName) -> None:
             )
         return
     if missing:
+        found = f" but {', '.join(ascii(name[:_SHOWN]) for name in columns[:_MOST_SHOWN])}" if columns else ""
         raise DataDamagedError(
-            f"table {table} has no column {' and no column '.join(missing)}: its first row must name path and label,"
-            " and perhaps split and group"
+            f"table {table} has no column {' and no column '.join(missing)}{found}: its first row must name path"
+            " and label, and perhaps split and group, with commas between them"
         )

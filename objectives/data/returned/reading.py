@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
+from objectives.data.class_names import by_name
 from objectives.data.errors import ArrayInvalidError, array_name
 from objectives.data.float32 import Float32, is_wide
 from objectives.data.returned.arrays_of import UnreadableError, array_of, is_array
@@ -171,8 +172,8 @@ def _keep_pair(pair: Any, split: str, store: Store) -> tuple[KeptInputs, Kept]:
     try:
         if isinstance(x, Mapping):
             inputs: KeptInputs = {
-                str(name): store.keep(array_of(column), _to_float32(split, str(name)))
-                for name, column in x.items()
+                name: store.keep(array_of(column), _to_float32(split, name))
+                for name, column in by_name(x, f"x_{split}").items()
             }
         else:
             inputs = store.keep(array_of(x), _to_float32(split))

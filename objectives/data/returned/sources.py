@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from objectives.data.class_names import by_name
 from objectives.data.returned.arrays_of import UnreadableError, array_of, channels_last, library_of
 
 BLOCK_ROWS = 256
@@ -169,7 +170,7 @@ def _block(element: Any) -> Block:
     if isinstance(element, tuple | list) and len(element) == 2:
         x, y = element
         if isinstance(x, Mapping):
-            return {str(name): _rows(column) for name, column in x.items()}, _rows(y)
+            return {name: _rows(column) for name, column in by_name(x, "a batch").items()}, _rows(y)
         return _rows(x), _rows(y)
     if isinstance(element, tuple | list) and len(element) > 2:
         raise UnreadableError(

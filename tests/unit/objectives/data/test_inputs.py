@@ -56,6 +56,7 @@ def nan(row: int) -> np.ndarray:
     ("given", "message"),
     [
         (nan(7), "x_train is nan in row 7"),
+        ({1: np.zeros((9, 2)), "1": np.zeros((9, 2))}, r"x_train has inputs of one name \(1 and '1'\)"),
         (nan(7).astype(np.float32), "x_train is nan in row 7"),
         ({"a": np.zeros(9), "b": np.full((9, 2), -np.inf)}, r"x_train\['b'\] is -inf in row 0"),
         ({"a": np.zeros(9), "b": np.zeros(8)}, r"differ in their numbers of rows \(a: 9, b: 8\)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from objectives.data import arrays
 from objectives.data.errors import ArrayInvalidError
 from objectives.data.targets import converted
 
@@ -160,3 +161,23 @@ def test_targets_that_do_not_fit_are_refused(task, train, test, message):
 def test_targets_that_do_not_fit_declared_names_are_refused(task, given, names, message):
     with pytest.raises(ArrayInvalidError, match=message):
         converted(task, {"y_train": given}, names)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "names", "message"),
+    [
+        ("classes", np.array([1, 1]), None, "y_train has the single class 1: a classifier needs rows of at least two"),
+        ("classes", np.array(["a", "a "]), None, "the single class a"),
+        ("classes", np.array(["a", "a"]), ["a", "b"], "the single class a"),
+        ("binary", np.array([1, 1]), ["ill", "well"], "the single class well"),
+        ("labels", np.zeros((2, 3), int), None, "y_train has no label in any row"),
+        ("regression", np.zeros(2), None, None),
+    ],
+)  # fmt: skip
+def test_training_targets_have_at_least_two_classes_or_a_label(task, y, names, message):
+    pairs = {"train": (np.zeros((2, 3)), y)}
+    if message is None:
+        assert arrays.checked(pairs, task, names).task == task
+        return
+    with pytest.raises(ArrayInvalidError, match=message):
+        arrays.checked(pairs, task, names)

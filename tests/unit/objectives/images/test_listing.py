@@ -97,6 +97,10 @@ def test_linked_class_folder_is_read(tmp_path):
         (("1.jpg", "2.jpg"), "has no class folders with images"),
         ((*THREE, "7.jpg"), r"images next to its class folders \(7.jpg\)"),
         (THREE[:3], "the single class a"),
+        (
+            [f"photos/{name}" for name in THREE],
+            "the single class photos, .*: give .*/photos if a, b are the classes",
+        ),
         ((*THREE, "c/1.jpg"), "1 training image of class c"),
         ((*THREE, "c/1.gif"), "class folder .*c has no image"),
         ((*(f"train/{name}" for name in THREE), "test/c/1.jpg"), "class c in test and not in train"),
@@ -194,7 +198,8 @@ def test_table_names_paths_labels_splits_and_groups(tmp_path):
     ("text", "message"),
     [
         ("", "has no column path and no column label"),
-        ("file,label\n", "has no column path"),
+        ("file,label\n", "has no column path but 'file', 'label': its first row must name path and label"),
+        ("Path;Label\n", "no column path and no column label but 'Path;Label': .* with commas between them"),
         ("path,label\n", "has no images"),
         ("path,label\n" + ROWS + ",a\n", "row 7 of .* has no path"),
         ("path,label\n" + ROWS + "x.jpg,\n", "row 7 of .* has no label"),

@@ -207,6 +207,7 @@ def generator() -> Iterator[Any]:
             hugging_face({"image": [*PICTURES[1:], PICTURES[0].resize((2, 2))], "label": list(Y)}),
             r"several shapes \(2×2, 4×5\)",
         ),
+        (({1: X, "1": X}, Y), r"x_train has inputs of one name \(1 and '1'\): name each differently"),
         (made("torch", "Dataset", __len__=lambda _: 0, __getitem__=None), "train is empty"),
         (
             (pd.DataFrame({"a": [1.0] * 7, "city": ["?"] * 7}), Y),
