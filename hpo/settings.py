@@ -20,7 +20,7 @@ OF_OBJECTIVE = "HPO_OF_OBJECTIVE"
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The paths and the storage of one process; every path is absolute."""
 

@@ -1,6 +1,6 @@
 """The code of an objective: its digest, to detect that it differs between trials, launches and hosts, and its imports.
 
-It is the objective's file and the modules that it imports from beside it, those that functions import included.
+It is the objective's file and the modules next to it that it imports, those that functions import included.
 Installed packages are not covered: their versions are recorded by themselves.
 """
 

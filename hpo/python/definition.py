@@ -49,7 +49,7 @@ globals().update(load_payload(__file__, {payload!r}, {version!r}))
 '''
 
 _OF_BUILDERS = ("data", "objective", "epochs")
-"""Names beside a model builder that give the arguments of its search."""
+"""Names next to a model builder that give the arguments of its search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +241,7 @@ def _folder(stored: str, study: str, definition: Definition, settings: Settings)
 
 
 def _beside(builder: Any) -> dict[str, Any]:
-    """Return the data, metric and epochs that stand beside a model builder, as in a file."""
+    """Return the data, metric and epochs next to a model builder, as in a file."""
     function = builder if inspect.isroutine(builder) else getattr(builder, "build", None)
     names = getattr(inspect.unwrap(function), "__globals__", {}) if callable(function) else {}
     found = {name: names[name] for name in _OF_BUILDERS if name in names}

@@ -1,4 +1,4 @@
-"""The objects of an objective that was defined in a notebook, as a file beside the module that stands for it.
+"""The objects of an objective that was defined in a notebook, as a file next to the module that stands for it.
 
 A payload is a pickle, that is, code. It is read only where an objective's file would be loaded, and only if no other
 user could have written it.
@@ -57,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def load_payload(module: str, name: str, version: str) -> dict[str, Any]:
-    """Return the objects of the payload `name` beside the file of `module`, which Python `version` wrote.
+    """Return the objects of the payload `name` next to the file of `module`, which Python `version` wrote.
 
     Raises:
         ObjectiveBrokenError: it is missing, or another version of Python wrote it.

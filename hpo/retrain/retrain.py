@@ -79,7 +79,15 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
             plan = with_images(plan, data)
             progress = open_progress()
             try:
-                finished = _Retrain(request, settings, database, plan, progress, signals, data).run()
+                finished = _Retrain(
+                    request=request,
+                    settings=settings,
+                    database=database,
+                    plan=plan,
+                    progress=progress,
+                    signals=signals,
+                    data=data,
+                ).run()
             finally:
                 progress.close()
     if not finished:
@@ -87,7 +95,7 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     return 0 if finished else 130
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Retrain:
     """One retrain."""
 

@@ -105,7 +105,7 @@ def shown(value: Any) -> str:
 
 
 def facts(news: News) -> Mapping[str, Any]:
-    """Return the facts about a run beside its parameters and metrics, under names of the service."""
+    """Return the facts about a run next to its parameters and metrics, under names of the service."""
     run = news.run
     found = {
         **run.about,

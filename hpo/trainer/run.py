@@ -235,7 +235,7 @@ class TrainerRun(CheckedRun):
             with self._received:
                 match message:
                     case Continue(epoch):
-                        # The pruner judges each report anew.
+                        # The pruner judges each report again.
                         self._prune_advised, self._answered = False, epoch
                     case Suggested(name):
                         self._suggested[name] = message

@@ -69,8 +69,8 @@ def _is_dataset(x: Any) -> bool:
 def _ordered_dataset(x: Any, completed: int, options: dict[str, Any], model: keras.Model) -> tuple[Any, bool]:
     """Return a tf.data.Dataset from the epoch after the completed ones.
 
-    One of known length becomes endless, with steps for each epoch: how often Keras iterates anew, which shuffles
-    anew, differs from version to version.
+    One of known length becomes endless, with steps for each epoch: how often Keras iterates again, which shuffles
+    again, differs from version to version.
     """
     if steps := options.get("steps_per_epoch"):
         return (x.repeat().skip(completed * int(steps)) if completed else x), True

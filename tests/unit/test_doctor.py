@@ -23,7 +23,11 @@ Usage = namedtuple("Usage", "total used free")
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
-        tmp_path / "home", None, tmp_path / "data", tmp_path / "results", tmp_path / "home/checkpoints"
+        home=tmp_path / "home",
+        storage=None,
+        data_dir=tmp_path / "data",
+        results_dir=tmp_path / "results",
+        checkpoints=tmp_path / "home/checkpoints",
     )
 
 

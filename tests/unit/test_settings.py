@@ -37,14 +37,24 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
             "HPO_CHECKPOINTS": "/c",
         }
     )
-    assert settings == Settings(tmp_path / "home", "postgresql://h/d", Path("/d"), Path("/r"), Path("/c"))
+    assert settings == Settings(
+        home=tmp_path / "home",
+        storage="postgresql://h/d",
+        data_dir=Path("/d"),
+        results_dir=Path("/r"),
+        checkpoints=Path("/c"),
+    )
 
 
 def test_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings.from_environment({"HPO_HOME": "/h", "HPO_STORAGE": "", "HPO_DATA_DIR": ""})
     assert settings == Settings(
-        Path("/h"), None, Path("/h/data"), tmp_path / "results", Path("/h/checkpoints")
+        home=Path("/h"),
+        storage=None,
+        data_dir=Path("/h/data"),
+        results_dir=tmp_path / "results",
+        checkpoints=Path("/h/checkpoints"),
     )
 
 

@@ -15,7 +15,7 @@ TABLE = Table(("a", "b"), [("1", "2")] * 10)
 
 BROAD = Table(("a", "b"), [("x" * 99, "1")], frozenset({"b"}))
 
-# The test figures of a report: 773 pixels wide, beside other blocks they would be cut off.
+# The test figures of a report: 773 pixels wide, next to other blocks they would be cut off.
 HEADS = ("figure", "mean", "standard deviation", "95 % over 3 seeds", "95 % over 150 test examples")
 FIGURES = Table(
     HEADS, [("test RMSE", "8551.4049", "1114.5271", "5782.7661 to 11320", "-")], frozenset(HEADS[1:])

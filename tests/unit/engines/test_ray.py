@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,13 @@ from hpo.options.requests import LaunchRequest
 from hpo.settings import Settings
 from hpo.trackers import target
 
-SETTINGS = Settings(Path("/h"), "postgresql://u:secret@server/d", Path("/d"), Path("/r"), Path("/c"))
+SETTINGS = Settings(
+    home=Path("/h"),
+    storage="postgresql://u:secret@server/d",
+    data_dir=Path("/d"),
+    results_dir=Path("/r"),
+    checkpoints=Path("/c"),
+)
 
 
 def test_agent_command_passes_allotted_resources() -> None:
@@ -139,7 +146,7 @@ def test_agents_inherit_the_environment_of_the_launch(monkeypatch: pytest.Monkey
 
 
 def test_embedded_server_is_refused() -> None:
-    embedded = Settings(Path("/h"), None, Path("/d"), Path("/r"), Path("/c"))
+    embedded = replace(SETTINGS, storage=None)
     with pytest.raises(UsageError, match="a PostgreSQL server that every node can reach"):
         launch(LaunchRequest(study="s", objective="digits-cnn"), embedded)
 

@@ -23,7 +23,9 @@ class Command:
     """A command that logs to a tracker."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings = Settings(folder, None, folder, folder, folder)
+        self.settings = Settings(
+            home=folder, storage=None, data_dir=folder, results_dir=folder, checkpoints=folder
+        )
         self.monkeypatch = monkeypatch
 
     def start(self, script: str) -> LoggingProcesses:
