@@ -6,7 +6,7 @@ import importlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,20 @@ import numpy as np
 from keras import layers
 
 from hpo.errors import ObjectiveBrokenError
-from objectives.architectures import BATCH_NORM_MOMENTUM
 from objectives.data.splits import Data
 from objectives.shipped.image_objective import images_of
 
 SMALLEST_SIDE = 96
 """Side in pixels to which smaller images are enlarged: each backbone accepts it, and halves an image five times."""
+MOMENTUM = 0.8
+"""Momentum of moving statistics: those of a deep network change fast, and a trial has few steps."""
 HEAD = "logits"
 """Name of the layer that is not part of the backbone."""
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of the channels of ImageNet, as 0..1."""
+_MEASURED = 32
+"""Number of images that give batch normalizations their first statistics."""
 _BYTES = {"uint8": 1.0, "uint16": 255 / 65535}
 """Factors that scale pixels of whole numbers to 0..255."""
 _FLOAT_MEAN, _FLOAT_STD = 127.5, 64.0
@@ -46,14 +49,29 @@ def network(backbone: str, weights: Path | None, data: Data, dropout: float) -> 
     make = _constructor(backbone)
     inputs = keras.Input(data.image_shape, dtype=str(data.x_train.dtype), name="pixels")
     body = _body(make, weights, _prepared(inputs, make, data, weights is not None), backbone)
-    for layer in body.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.trainable = weights is None
-            # That of most backbones is made for more steps than a trial has.
-            layer.momentum = BATCH_NORM_MOMENTUM
+    norms = [layer for layer in body.layers if isinstance(layer, layers.BatchNormalization)]
+    for layer in norms:
+        layer.trainable = weights is None
+    if weights is None:
+        _measure(norms, keras.Model(inputs, body.output), data)
     x = layers.GlobalAveragePooling2D()(body.output)
     x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(data.output_size, name=HEAD)(x), name=backbone.lower())
+
+
+def _measure(norms: Sequence[layers.BatchNormalization], body: keras.Model, data: Data) -> None:
+    """Set the statistics of batch normalizations to those of some training images.
+
+    They begin at a variance of 1, while random layers of a deep backbone have one of 1e-4 and less: until they had
+    forgotten it, after some epochs of few images, a model that learns well would validate at chance.
+    """
+    # Evenly spaced, because images may be in the order of their classes.
+    rows = np.linspace(0, len(data.x_train) - 1, min(_MEASURED, len(data.x_train))).astype(np.int64)
+    for layer in norms:
+        layer.momentum = 0.0
+    body(data.x_train[rows], training=True)
+    for layer in norms:
+        layer.momentum = MOMENTUM
 
 
 def _constructor(backbone: str) -> Callable[..., keras.Model]:

@@ -83,6 +83,11 @@ class ImageFinetune(ImageObjective):
                 f"there are no pretrained weights of {' and '.join(absent)} on this host ({reasons}), so training"
                 f" begins with random ones: put a file of them into a folder and set {image_weights.VARIABLE} to it"
             )
+        lines += [
+            f"the weights of {name} in {one.path} are not the ones that Keras offers: remove the file to download those"
+            for name, one in (self._weights or {}).items()
+            if one.foreign
+        ]
         return "; ".join(filter(None, lines))
 
     def build(self, params: Params, data: Data) -> keras.Model:

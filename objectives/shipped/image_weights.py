@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hpo.errors import DataMissingError
 from objectives.data.datasets import CONNECT_SECONDS, connect_timeout
@@ -63,14 +64,14 @@ class Weights:
     """Path of the file; None: random weights."""
     reason: str = ""
     """Reason why there is no file."""
+    foreign: bool = False
+    """Whether the file has the name of one of Keras' and another content."""
 
     def describe(self) -> str:
         """Return the file's name and a digest of its content, equal on any host."""
         if self.path is None:
             return "random weights"
-        with self.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
-        return f"weights {self.path.name}, digest {digest}"
+        return f"weights {self.path.name}, digest {_digest(self.path)[:_DIGITS]}"
 
 
 def find(backbones: Sequence[str], source: str | None) -> dict[str, Weights]:
@@ -120,21 +121,29 @@ def _of_keras(backbone: str, offline: str) -> Weights:
     if backbone not in IMAGENET:
         return Weights(None, f"only {', '.join(IMAGENET)} are downloaded")
     place, digest = IMAGENET[backbone]
+    cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / Path(place).name
+    if cached.is_file():
+        return Weights(cached, foreign=_digest(cached, "sha256" if len(digest) == 64 else "md5") != digest)
     # Not again for each backbone: without network it can take half a minute.
-    if offline and not _cached(Path(place).name).is_file():
-        return Weights(None, offline)
+    return Weights(None, offline) if offline else _downloaded(place, digest, cached)
+
+
+def _downloaded(place: str, digest: str, target: Path) -> Weights:
+    """Download a file of Keras' server, which appears in the cache only when it is complete."""
     import keras
 
     try:
-        with connect_timeout(CONNECT_SECONDS):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent) as folder, connect_timeout(CONNECT_SECONDS):
             file = keras.utils.get_file(
-                Path(place).name, f"{_SERVER}/{place}", cache_subdir="models", file_hash=digest
+                target.name, f"{_SERVER}/{place}", cache_subdir=folder, file_hash=digest
             )
+            Path(file).replace(target)
     except Exception as exc:  # noqa: BLE001 - Keras raises a bare Exception when a download fails
         return Weights(None, f"they cannot be downloaded ({' '.join(str(exc).split())})")
-    return Weights(Path(file))
+    return Weights(target)
 
 
-def _cached(name: str) -> Path:
-    """Return the place of a file in Keras' cache."""
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / name
+def _digest(path: Path, algorithm: str = "sha256") -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import socket
 import warnings
@@ -136,6 +137,11 @@ def test_network_without_weights_is_trained_from_the_first_step(tiny):
     model = plain().build(PARAMS, plain._data)
     (norm,) = (layer for layer in model.layers if isinstance(layer, layers.BatchNormalization))
     assert norm.trainable
+    # At first its statistics are those of the images, and not 0 and 1.
+    convolved = np.array(keras.Model(model.input, norm.input)(plain._data.x_train))
+    np.testing.assert_allclose(norm.moving_mean, convolved.mean((0, 1, 2)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, convolved.var((0, 1, 2)), rtol=1e-4)
+    assert norm.momentum == image_backbone.MOMENTUM
     after = weights_of(plain, trained(plain, stop_after=1))
     assert (after["tiny_norm/moving_mean"] != 0).any()
     assert (after["tiny_norm/gamma"] != 1).any()
@@ -151,7 +157,6 @@ def test_backbone_of_keras_accepts_small_images_of_any_shape(name, shape, task):
     assert (model.input_shape[1:], model.output_shape[1:]) == (shape, (data.output_size,))
     sizes = [layer.output.shape[1:3] for layer in model.layers if isinstance(layer, layers.Resizing)]
     assert sizes == ([(96, 120)] if shape[0] == 32 else [])
-    assert {layer.momentum for layer in model.layers if isinstance(layer, layers.BatchNormalization)} == {0.9}
 
 
 @pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2", "DenseNet121", "MobileNetV3Small"])
@@ -229,6 +234,46 @@ def test_missing_weights_are_warned_of_after_one_try(offline):
         " random ones: put a file of them into a folder and set HPO_WEIGHTS to it"
     )
     assert objective.describe_data() == "MobileNetV3Small: random weights; EfficientNetV2B0: random weights"
+
+
+def test_weights_in_the_cache_of_keras_are_used_as_they_are(offline, tmp_path, monkeypatch):
+    folder = tmp_path / "keras" / "models"
+    folder.mkdir()
+    places = {name: folder / Path(image_weights.IMAGENET[name][0]).name for name in SMALL}
+    for path in places.values():
+        path.write_bytes(b"weights")
+    own = image_weights.IMAGENET | {SMALL[0]: (places[SMALL[0]].name, hashlib.md5(b"weights").hexdigest())}
+    monkeypatch.setattr(image_weights, "IMAGENET", own)
+    objective = ImageFinetune()
+    objective._weights = image_weights.find(SMALL, "imagenet")
+    assert [one.path for one in objective._weights.values()] == list(places.values())
+    # A file with another content is neither replaced nor removed.
+    assert {path.read_bytes() for path in places.values()} == {b"weights"}
+    assert objective.data_warning() == (
+        f"the weights of {SMALL[1]} in {places[SMALL[1]]} are not the ones that Keras offers: remove the file to"
+        " download those"
+    )
+    assert offline == []
+
+
+@pytest.mark.usefixtures("offline")
+def test_downloaded_weights_appear_when_they_are_complete(tmp_path, monkeypatch):
+    place, _ = image_weights.IMAGENET[SMALL[0]]
+    digest = hashlib.md5(b"weights").hexdigest()
+    monkeypatch.setattr(image_weights, "IMAGENET", {SMALL[0]: (place, digest)})
+    folder = tmp_path / "keras" / "models"
+    contents = iter((b"wei", b"weights"))
+
+    def download(_: str, target: str, *__: object) -> None:
+        Path(target).write_bytes(next(contents))
+        assert [path.name for path in folder.iterdir() if path.is_file()] == []
+
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", download)
+    assert "corrupted" in image_weights.find(SMALL[:1], "imagenet")[SMALL[0]].reason
+    assert list(folder.iterdir()) == []
+    found = image_weights.find(SMALL[:1], "imagenet")[SMALL[0]]
+    assert found == image_weights.Weights(folder / Path(place).name)
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"weights"]
 
 
 def test_own_weights_are_found_in_a_folder(offline, tmp_path, monkeypatch):
