@@ -80,13 +80,13 @@ def find(backbones: Sequence[str], source: str | None) -> dict[str, Weights]:
     For ImageNet's, `HPO_WEIGHTS` is searched, then Keras' cache; a file that is in neither is downloaded.
 
     Raises:
-        DataMissingError: the file or folder that you name does not exist.
+        DataMissingError: the file or folder that you name does not exist, or that of `source` lacks a backbone.
     """
     if source is None:
         return dict.fromkeys(backbones, Weights(None))
     if source != "imagenet":
         path = _existing(source, "weights")
-        return {name: Weights(_in(path, name) or path) for name in backbones}
+        return {name: Weights(_given(path, name)) for name in backbones}
     named = os.environ.get(VARIABLE)
     folder = _existing(named, VARIABLE) if named else None
     found: dict[str, Weights] = {}
@@ -105,6 +105,16 @@ def _existing(text: str, what: str) -> Path:
             f"{what} names {path}, which does not exist: name a file of weights, or its folder"
         )
     return path
+
+
+def _given(path: Path, backbone: str) -> Path:
+    found = _in(path, backbone)
+    if found is None:
+        raise DataMissingError(
+            f"the folder of weights {path} has none of {backbone}: name their file {backbone}{SUFFIXES[0]}, or choose"
+            " another backbone with --param backbone=NAME"
+        )
+    return found
 
 
 def _in(path: Path, backbone: str) -> Path | None:

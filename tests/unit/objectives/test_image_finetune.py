@@ -290,6 +290,10 @@ def test_own_weights_are_found_in_a_folder(offline, tmp_path, monkeypatch):
     assert offline == []
     assert image_weights.find(["VGG19"], str(own[0]))["VGG19"].path == own[0]
     assert image_weights.find(["VGG16"], str(folder))["VGG16"].path == own[0]
+    with pytest.raises(
+        DataMissingError, match=r"weights has none of VGG19: name their file VGG19\.weights\.h5, or "
+    ):
+        image_weights.find(["VGG16", "VGG19"], str(folder))
     for source, variable in ((str(tmp_path / "absent"), str(folder)), ("imagenet", str(tmp_path / "absent"))):
         monkeypatch.setenv(image_weights.VARIABLE, variable)
         with pytest.raises(DataMissingError, match="absent, which does not exist: name a file of weights"):
