@@ -81,7 +81,7 @@ def _array_digest(data: DataOptions, settings: Settings, check: Callable[[], Non
     finally:
         progress.close()
     counts = ", ".join(f"{count:,} {TITLES[split]}" for split, count in found.contents.rows.items())
-    shapes = ", ".join(f"{name} {shape}".lstrip() for name, shape in found.contents.inputs.items())
+    shapes = ", ".join(f"{name or 'x'} ({shape})" for name, shape in found.contents.inputs.items())
     log.info(f"{data.source}: {counts} rows of {shapes}")
     if found.makes_test:
         log.info(_made_test(data, "rows"))

@@ -40,6 +40,14 @@ METRICS = {
     "calibration_error": Metric(label="calibration error", maximize=False),
 }
 """Metrics by name, the most informative ones first."""
+SCORES = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "auc": "AUC",
+    "average_precision": "average precision",
+}
+"""Headers of the scores of a class or label by their names in records."""
 FIGURES = tuple(f"test_{name}{suffix}" for name in METRICS for suffix in ("", FLIPPED))
 """Names of the figures of final runs, in the order in which reports show them."""
 

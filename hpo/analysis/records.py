@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+from hpo.analysis.figures import SCORES
 from objectives.values import is_number
 
 
@@ -98,10 +99,9 @@ def _residuals_form(value: Any) -> Hashable | None:
 
 
 def _labels_form(value: Any) -> Hashable | None:
-    scores = ("precision", "recall", "f1", "auc", "average_precision")
     fits = all(
         _is_count(one["positives"])
-        and all(one[name] in (None, "nan") or is_number(one[name]) for name in scores)
+        and all(one[name] in (None, "nan") or is_number(one[name]) for name in SCORES)
         for one in value
     )
     return tuple(str(one["label"]) for one in value) if fits else None

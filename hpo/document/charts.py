@@ -35,25 +35,31 @@ class Axis:
 
 
 def with_ticks(axis: Axis, values: Iterable[float | None]) -> Axis:
-    """Return a logarithmic axis with ticks at 1, 2 and 5 of each decade if it has less than two powers of ten.
+    """Return a logarithmic axis with ticks at powers of ten or, if it has less than two, at 1, 2 and 5 of each decade.
 
-    Other axes are returned as they are: those of several decades have enough ticks at their powers of ten.
+    Other axes, and those with ticks, are returned as they are.
     """
     drawn = [value for value in values if value is not None and value > 0]
     if not axis.log or axis.ticks or not drawn:
         return axis
     low, high = axis.bounds or (min(drawn), max(drawn))
-    first, last = floor(log10(low)), ceil(log10(high))
-    powers = [power for power in range(first, last + 1) if low <= 10.0**power <= high]
+    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+    powers = [power for power in decades if low <= 10.0**power <= high]
     if len(powers) > 1:
-        return axis
-    steps = [10.0**power * digit for power in range(first, last + 1) for digit in (1, 2, 5)]
+        chosen = powers[:: ceil(len(powers) / MOST_POWERS)]
+        plain = chosen[0] >= -3 and chosen[-1] <= 4
+        return replace(
+            axis, ticks=[(10.0**power, f"{10.0**power:g}" if plain else f"1e{power}") for power in chosen]
+        )
+    steps = [10.0**power * digit for power in decades for digit in (1, 2, 5)]
     inside = [step for step in steps if low <= step <= high]
-    # Ends of the range, if it is too narrow for two ticks.
+    # Of a range that is too narrow for two ticks, the ends.
     places = inside if len(inside) > 1 else sorted({low, *inside, high})
     return replace(axis, ticks=[(place, f"{place:.3g}") for place in places])
 
 
+MOST_POWERS = 6
+"""Largest number of powers of ten with a tick."""
 MOST_DRAWN = 1e150
 """Largest coordinate: the ranges of axes exceed the largest float with larger ones."""
 

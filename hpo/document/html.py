@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import html
+import re
 from collections.abc import Sequence
 from functools import partial
 from importlib import resources
@@ -25,9 +26,19 @@ _POLICY = (
 )
 
 
+_LONG = 20
+"""Characters of a first cell that need several words a line on a narrow screen."""
+_OPTION = re.compile(r"--[a-z][a-z-]*[a-z]")
+
+
 def escape(text: str) -> str:
     """Escape HTML, and replace control characters."""
     return html.escape(printable(text))
+
+
+def prose(text: str) -> str:
+    """Return escaped text whose names of options are not broken across lines."""
+    return _OPTION.sub(r'<span class="option">\g<0></span>', escape(text))
 
 
 def render_page(document: Document) -> str:
@@ -38,7 +49,7 @@ def render_page(document: Document) -> str:
     contents = "".join(
         f'<a href="#{section.anchor}">{escape(section.title)}</a>' for section in document.sections
     )
-    status = "".join(f'<p class="status">{escape(line)}</p>' for line in document.status)
+    status = "".join(f'<p class="status">{prose(line)}</p>' for line in document.status)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -108,9 +119,9 @@ def _left_out(line: str) -> str:
 def _block(block: Block, charts: list[str]) -> str:
     match block:
         case Paragraph(text, kind):
-            return f'<p class="{escape(kind)}">{escape(text)}</p>'
+            return f'<p class="{escape(kind)}">{prose(text)}</p>'
         case Bullets(items):
-            return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+            return "<ul>" + "".join(f"<li>{prose(item)}</li>" for item in items) + "</ul>"
         case Code(text, _, summary):
             code = f"<pre><code>{escape(text)}</code></pre>"
             return f"<details><summary>{escape(summary)}</summary>{code}</details>" if summary else code
@@ -132,10 +143,12 @@ def _table(table: Table) -> str:
         )
 
     # Above the table, because it would scroll with a table that is wider than the screen.
-    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
+    caption = f'<p class="caption">{prose(table.caption)}</p>' if table.caption else ""
+    is_long = max((len(cells[0]) for cells in table.rows), default=0) > _LONG
+    long = ' class="long"' if is_long else ""
     body = "".join(f"<tr>{row('td', cells)}</tr>" for cells in table.rows)
     return (
-        f'{caption}<div class="wide"><table><thead><tr>{row("th", table.headers)}</tr></thead>'
+        f'{caption}<div class="wide"><table{long}><thead><tr>{row("th", table.headers)}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -149,7 +162,7 @@ def _figure(figure: Figure, charts: list[str]) -> str:
     width = f' style="max-width:{figure.width}px"' if figure.width is not None else ""
     return (
         f'<figure id="{escape(figure.key)}"><div class="panels{many}"{width}>{"".join(panels)}</div>'
-        f"<figcaption>{escape(figure.caption)}</figcaption>"
+        f"<figcaption>{prose(figure.caption)}</figcaption>"
         "<noscript><p>Charts need JavaScript; the Markdown file next to this page has pictures of them.</p></noscript>"
         "</figure>"
     )
@@ -175,5 +188,5 @@ def _gallery(gallery: Gallery) -> str:
     )
     return (
         f'<figure id="{escape(gallery.key)}"><div class="gallery">{pictures}</div>'
-        f"<figcaption>{escape(gallery.caption)}</figcaption></figure>"
+        f"<figcaption>{prose(gallery.caption)}</figcaption></figure>"
     )

@@ -157,13 +157,14 @@ def _surface(surface: Surface) -> tuple[list[Any], dict[str, Any]]:
 def _axis(axis: Axis) -> dict[str, Any]:
     found: dict[str, Any] = {"title": {"text": _plain(axis.title)}, "automargin": True}
     if axis.log:
-        # Labels at powers of ten only, because nine per decade overlap.
-        found |= {"type": "log", "dtick": 1, "tickformat": ".0e"}
+        found["type"] = "log"
     if axis.ticks:
         found |= {
             "tickmode": "array",
             "tickvals": [place for place, _ in axis.ticks],
             "ticktext": [_plain(label) for _, label in axis.ticks],
+            # A long last label that slants down to the right would leave the chart, and is not drawn then.
+            "autotickangles": [0, -30, -90],
         }
     if axis.bounds is not None:
         low, high = axis.bounds

@@ -9,7 +9,7 @@ from hpo import formatting
 from hpo.document.document import Block, Paragraph, Table
 from hpo.explore import galleries
 from hpo.explore.dataset import Dataset
-from hpo.explore.duplicates import NEIGHBOURS, SIMILAR, Duplicates, Place
+from hpo.explore.duplicates import MOST_PLACES, NEIGHBOURS, SIMILAR, Duplicates, Place, few
 
 MOST_GROUPS = 12
 """Largest number of groups of duplicates shown."""
@@ -37,14 +37,14 @@ def _shown(dataset: Dataset, found: Duplicates) -> list[Block]:
     """Return the first duplicates: images as pictures, other rows by their numbers."""
     blocks: list[Block] = []
     if found.groups and not dataset.is_images:
-        listed = [
-            ("; ".join(f"{place.split} {dataset.where(place.split, place.index)}" for place in group[:8]),)
-            for group in _leaks_first(found.groups)[:MOST_GROUPS]
-        ]
+        listed = [(_listed(dataset, group),) for group in _leaks_first(found.groups)[:MOST_GROUPS]]
         blocks.append(Table(("identical rows, first those in several splits",), listed))
     elif found.groups:
         caption = "Identical images, first those in several splits."
-        groups = [(group, "") for group in _leaks_first(found.groups)[:MOST_GROUPS]]
+        groups = [
+            (few(group, _split), f", one of {len(group):,}" if len(group) > MOST_PLACES else "")
+            for group in _leaks_first(found.groups)[:MOST_GROUPS]
+        ]
         blocks.append(galleries.at_places(dataset, groups, "identical", caption))
     if found.pairs:
         caption = (
@@ -56,6 +56,15 @@ def _shown(dataset: Dataset, found: Duplicates) -> list[Block]:
         shown = [((pair.first, pair.second), f", {pair.correlation:.3f}") for pair in first[:MOST_GROUPS]]
         blocks.append(galleries.at_places(dataset, shown, "near-duplicates", caption))
     return blocks
+
+
+def _listed(dataset: Dataset, group: Sequence[Place]) -> str:
+    places = [f"{place.split} {dataset.where(place.split, place.index)}" for place in few(group, _split)]
+    return "; ".join(places) + (f"; … ({len(group):,} rows)" if len(places) < len(group) else "")
+
+
+def _split(place: Place) -> str:
+    return place.split
 
 
 def _method(dataset: Dataset, found: Duplicates) -> str:

@@ -45,6 +45,19 @@ class Place:
     label: Label
 
 
+MOST_PLACES = 6
+"""Largest number of rows shown of each group of identical rows."""
+
+
+def few(group: Sequence[Place], kind: Callable[[Place], object]) -> list[Place]:
+    """Return up to `MOST_PLACES` places of a group, in their order: the first of each kind, then others."""
+    first: dict[str, Place] = {}
+    for place in group:
+        first.setdefault(str(kind(place)), place)
+    chosen = [*first.values(), *(place for place in group if place not in first.values())][:MOST_PLACES]
+    return [place for place in group if place in chosen]
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two near-duplicates and their pixel correlation."""

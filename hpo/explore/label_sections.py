@@ -9,13 +9,10 @@ from hpo.document.document import Block, Gallery, Paragraph, Table
 from hpo.explore import galleries
 from hpo.explore.dataset import Dataset
 from hpo.explore.duplicate_sections import MOST_GROUPS
-from hpo.explore.duplicates import Place
+from hpo.explore.duplicates import Place, few
 from hpo.explore.judgement import Judgement
 from hpo.explore.label_errors import ClassMeans
 from hpo.explore.statistics import Balance
-
-MOST_PLACES = 6
-"""Largest number of rows listed of each group of identical rows."""
 
 
 def checks(dataset: Dataset, balance: Balance | None, contradictions: Sequence[Sequence[Place]]) -> Table:
@@ -45,22 +42,13 @@ def _describe_contradictions(dataset: Dataset, groups: Sequence[Sequence[Place]]
     def shown(group: Sequence[Place]) -> str:
         places = [
             f"{place.split} {dataset.where(place.split, place.index)} ({dataset.label(place.label)})"
-            for place in _of_each_label(group)
+            for place in few(group, lambda place: place.label)
         ]
         return ", ".join(places) + (", …" if len(places) < len(group) else "")
 
     listed = "; ".join(map(shown, groups[:MOST_GROUPS]))
     more = "; …" if len(groups) > MOST_GROUPS else ""
     return f"no, in {formatting.counted(len(groups), 'group')}: {listed}{more}"
-
-
-def _of_each_label(group: Sequence[Place]) -> list[Place]:
-    """Return the first place of each label, and others up to `MOST_PLACES` of them."""
-    first: dict[str, Place] = {}
-    for place in group:
-        first.setdefault(str(place.label), place)
-    chosen = [*first.values(), *(place for place in group if place not in first.values())]
-    return chosen[:MOST_PLACES]
 
 
 def suspects(dataset: Dataset, means: ClassMeans) -> Gallery | None:

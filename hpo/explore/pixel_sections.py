@@ -71,15 +71,16 @@ def normalization(dataset: Dataset, channels: Sequence[Channel]) -> Table:
 
 def augmentation(dataset: Dataset) -> Paragraph:
     """Return sentences on the changes that are shown."""
+    target = {"regression": "target", "labels": "set of labels"}.get(dataset.task, "class")
     if dataset.augmentations:
         text = (
             "Training augments each image in every epoch with the same functions as shown here: each change alone, then"
-            " all together. Check that you still recognize the class of each changed image."
+            f" all together. Check that the {target} of each changed image still holds."
         )
     else:
         text = (
-            "No objective augments the images of this data set. These are common augmentations: use one only if you"
-            " still recognize the class of each changed image, which does not hold for a mirrored digit, for example."
+            "No objective augments the images of this data set. These are common augmentations: use one only if the"
+            f" {target} of each changed image still holds, unlike that of a mirrored digit, for example."
         )
     return Paragraph(text)
 

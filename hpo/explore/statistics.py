@@ -39,22 +39,22 @@ class Balance:
     ratio: float | None
     """Ratio of the largest to the smallest class in the training images; None if a class has no images."""
 
-    def describe_classes(self) -> str:
+    def describe_classes(self, noun: str = "images") -> str:
         """Return a sentence on the balance of the classes."""
         if self.ratio is None:
-            return "A class has no training images, so it cannot be learned."
-        size = f"The largest class has {self.ratio:.2f} times the training images of the smallest"
+            return f"A class has no training {noun}, so it cannot be learned."
+        size = f"The largest class has {self.ratio:.2f} times the training {noun} of the smallest"
         if self.ratio >= SKEWED:
             return f"{size}: accuracy alone hides errors in small classes; check recall and F1 of each class."
         if self.p_uniform is None:
-            return f"{size}; there are too few images or classes for a test of equal frequencies."
+            return f"{size}; there are too few {noun} or classes for a test of equal frequencies."
         chance = "no significant imbalance" if self.p_uniform > 0.05 else "a significant but small imbalance"
         return f"{size}: {chance} (chi-square test for equal classes, p = {self.p_uniform:.2g})."
 
-    def describe_splits(self) -> str:
+    def describe_splits(self, noun: str = "images") -> str:
         """Return a sentence on the class shares of the splits."""
         if self.p_same is None:
-            return "There are too few images or classes for a test of the class shares of the splits."
+            return f"There are too few {noun} or classes for a test of the class shares of the splits."
         found = (
             "The class shares of the splits do not differ significantly"
             if self.p_same > 0.01

@@ -15,7 +15,8 @@ MOST_TOGETHER = 20
 """Largest number of labels in the chart of labels that occur together."""
 MOST_TARGETS = 4
 """Largest number of targets whose distributions are drawn."""
-_BINS = 40
+_BINS = (8, 40)
+"""Lowest and highest number of bins of a distribution."""
 
 
 def classes(dataset: Dataset, balance: Balance) -> list[Block]:
@@ -34,8 +35,8 @@ def classes(dataset: Dataset, balance: Balance) -> list[Block]:
     rows.append({"label": "", "class": "all", **sums, "of training": "100.00 %"})
     return [
         Table.of(rows, text=["class"]),
-        Paragraph(balance.describe_classes()),
-        Paragraph(balance.describe_splits()),
+        Paragraph(balance.describe_classes(dataset.noun)),
+        Paragraph(balance.describe_splits(dataset.noun)),
         Paragraph(origin(dataset), "note"),
     ]
 
@@ -171,9 +172,12 @@ def _describe_number(dataset: Dataset, target: int, name: str) -> list[str]:
 
 
 def _histogram(dataset: Dataset, target: int) -> Chart:
+    """Return the shares of a number's bins, as many as the smallest split has rows for (Rice's rule)."""
     columns = {split: np.asarray(y)[:, target] for split, (_, y) in dataset.splits.items() if len(y)}
     low, high = min(map(np.min, columns.values())), max(map(np.max, columns.values()))
-    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    fewest = min(map(len, columns.values()))
+    bins = int(np.clip(round(2 * fewest ** (1 / 3)), *_BINS))
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     centres = (edges[:-1] + edges[1:]) / 2
     series = []
     for index, (split, values) in enumerate(columns.items()):

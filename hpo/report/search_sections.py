@@ -25,7 +25,7 @@ from hpo.document.parts import section
 from hpo.outcomes import Outcome
 from hpo.report.findings import Findings
 from hpo.report.learning_curves import best_trial, curves
-from hpo.report.trial_axes import drawn, subset, trial_label, zoomed
+from hpo.report.trial_axes import drawn, subset, trial_label, whole_axis, zoomed
 from hpo.search.space import describe_distribution, to_unit
 from hpo.study.history import StudyHistory
 from hpo.study.results.trials import OPEN, TrialRow
@@ -122,11 +122,13 @@ def _progress(history: StudyHistory) -> Figure:
         )
     values = [trial.value or 0.0 for trial in [*ended, *added]] + [value for _, value in cut]
     bounds, outside = zoomed(values, history.study.maximize)
+    numbers = [int(point.x) for one in series for point in one.points if point.x is not None]
+    trials = whole_axis("trial", min(numbers, default=0), max(numbers, default=0))
     caption = (
         f"{metric} of every trial in the order of their start; trials that ended early at their {rule} epoch."
         + (f" {formatting.counted(outside, 'outlier')} outside the chart." if outside else "")
     )
-    return Figure("history", caption, [Chart("", Axis("trial"), Axis(metric, bounds=bounds), series)])
+    return Figure("history", caption, [Chart("", trials, Axis(metric, bounds=bounds), series)])
 
 
 def best_so_far(history: StudyHistory) -> list[tuple[int, float]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.examples import examples_of
+from hpo.analysis.figures import SCORES
 from hpo.document.charts import BLUE, GREY, Axis, Chart, Point, Series, colour_of
 from hpo.document.document import Block, Figure, Section, Table
 from hpo.document.parts import section
@@ -18,13 +19,6 @@ MOST_TARGETS = 4
 """Largest number of targets whose residuals are drawn."""
 BINS = 30
 """Bins of a histogram of residuals."""
-_SCORES = {
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "auc": "AUC",
-    "average_precision": "average precision",
-}
 
 
 def task_sections(metrics: Callable[[], Mapping[str, Any]]) -> list[Section]:
@@ -91,7 +85,7 @@ def _labels(runs: Sequence[Mapping[str, Any]]) -> Table | None:
         {
             "label": str(row["label"]),
             "positives": str(row["positives"]),
-            **{title: formatting.metric(row[name]) for name, title in _SCORES.items()},
+            **{title: formatting.metric(row[name]) for name, title in SCORES.items()},
         }
         for row in rows
     ]
@@ -108,7 +102,7 @@ def label_scores(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "label": same[0]["label"],
             "positives": same[0]["positives"],
-            **{name: _mean([formatting.json_number(one[name]) for one in same]) for name in _SCORES},
+            **{name: _mean([formatting.json_number(one[name]) for one in same]) for name in SCORES},
         }
         for same in zip(*recorded, strict=True)
     ]

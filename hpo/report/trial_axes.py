@@ -40,9 +40,14 @@ def subset(comparison: Comparison) -> str:
 
 
 def epoch_axis(epochs: int) -> Axis:
-    """Return an axis of epochs, with a tick at each if there are at most twelve."""
-    ticks = [(float(epoch), str(epoch)) for epoch in range(1, epochs + 1)] if epochs <= 12 else []
-    return Axis("epoch", ticks=ticks)
+    """Return an axis of epochs."""
+    return whole_axis("epoch", 1, epochs)
+
+
+def whole_axis(title: str, first: int, last: int) -> Axis:
+    """Return an axis of whole numbers, with a tick at each if there are at most twelve."""
+    ticks = [(float(number), str(number)) for number in range(first, last + 1)] if last - first < 12 else []
+    return Axis(title, ticks=ticks)
 
 
 def zoomed(values: Sequence[float], maximize: bool) -> tuple[tuple[float, float] | None, int]:

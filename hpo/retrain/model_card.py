@@ -8,7 +8,7 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.examples import examples_of, over_examples
-from hpo.analysis.figures import FIGURES, interval_of, label_of
+from hpo.analysis.figures import FIGURES, SCORES, interval_of, label_of
 from hpo.analysis.records import drawable
 from hpo.devices.provenance import DATA
 from hpo.document.document import Block, Bullets, Document, Paragraph, Table
@@ -105,26 +105,27 @@ def _results(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> l
     ]
 
 
-def _per_class(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Table | None:
+def _per_class(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[Block] | None:
     noun = examples_of(runs[0])
     if labels := runs[0].get("per_label"):
-        scores = ("precision", "recall", "f1", "auc", "average_precision")
-        return _numbers(
-            ("label", f"test {noun} with it", *(name.replace("_", " ") for name in scores)),
+        scored = _numbers(
+            ("label", f"test {noun} with it", *SCORES.values()),
             [
-                (str(one["label"]), f"{one['positives']:,}", *(_share(one[name]) for name in scores))
+                (str(one["label"]), f"{one['positives']:,}", *(_share(one[name]) for name in SCORES))
                 for one in labels
             ],
         )
+        return [Paragraph("Each label, by this model:"), scored]
     classes = metrics.get("per_class")
     if not classes:
         return None
     names = ("precision", "recall", "f1")
-    headers = ("class", f"test {noun}", *names)
+    headers = ("class", f"test {noun}", *(SCORES[name] for name in names))
     rows = [
         (str(one["name"]), f"{one['images']:,}", *(_share(one[name]) for name in names)) for one in classes
     ]
-    return _numbers(headers, rows)
+    source = "this model" if len(runs) == 1 else f"the models of {len(runs)} seeds together"
+    return [Paragraph(f"Each class, by {source}:"), _numbers(headers, rows)]
 
 
 def _data(config: Config, metrics: Mapping[str, Any], run: Mapping[str, Any]) -> list[Block]:

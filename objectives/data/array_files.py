@@ -115,7 +115,8 @@ def contents(path: Path) -> Contents:
         shapes = {}
         for name in splits["train"][0]:
             shape, dtype = found.header(name)
-            shapes[name.partition("/")[2]] = f"{dtype.name} {'×'.join(map(str, shape[1:]))}".rstrip()
+            values = "×".join(map(str, shape[1:])) or "one value"
+            shapes[name.partition("/")[2]] = f"{values}, {'text' if dtype.kind in 'US' else dtype.name}"
         return Contents(
             rows={split: shape[0] if shape else 0 for split, shape in rows.items()},
             inputs=shapes,

@@ -135,19 +135,25 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
 def verify(name: str, data_dir: str | Path | None, task: TaskName = "classes") -> FileReport:
     """Read a whole data set and report its content; an invalid file is a problem in the report, not an exception.
 
-    Targets are checked as those of `task`.
+    `name` is that of a data set, or the path of an .npz file or a folder of .npy files. Targets are checked as those
+    of `task`.
 
     Raises:
         UsageError: no data set of that name is shipped, and there is no file.
         DataMissingError: the data set is not on this machine and cannot be downloaded.
     """
     path = _file(name, data_dir)
+    own = Path(name).expanduser()
     if path is None or not path.exists():
-        _shipped(name)
-        path = None
+        path = own if name not in SHIPPED and array_files.is_array_data(own) else None
+        if path is None and name not in SHIPPED:
+            raise UsageError(
+                f"unknown data set {name!r}: use one of {', '.join(SHIPPED)}, the name of a file"
+                " HPO_DATA_DIR/<name>.npz, or the path of an .npz file or a folder of .npy files"
+            )
     digest = _sha256(path) if path and path.is_file() else None
     try:
-        loaded = load(name, data_dir, task=task)
+        loaded = _read(name, path, None, True, task) if path == own else load(name, data_dir, task=task)
     except DataDamagedError as exc:
         return FileReport(
             name=name, path=path, sha256=digest, arrays={}, class_counts={}, problems=(str(exc),)

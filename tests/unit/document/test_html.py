@@ -81,6 +81,16 @@ def test_page_is_well_formed() -> None:
     assert '<td class="number">1</td>' in page
 
 
+def test_option_is_not_broken_across_lines() -> None:
+    page = render_page(
+        Document("t", "", [Section("s", [Paragraph("Crop (--image-size), <b>-- or --trials 5.")])])
+    )
+    assert (
+        '(<span class="option">--image-size</span>), &lt;b&gt;-- or <span class="option">--trials</span> 5.'
+        in page
+    )
+
+
 def test_caption_does_not_scroll_with_a_wide_table() -> None:
     table = Table(("a",), [("1",)], caption="The rows.")
     page = render_page(Document("t", "", [Section("s", [table])]))

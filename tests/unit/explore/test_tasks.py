@@ -122,6 +122,9 @@ def test_contradictory_group_lists_each_label_and_few_rows(tmp_path: Path) -> No
     (line,) = (line for line in page.splitlines() if "have the same label" in line)
     assert line.count("(0)") + line.count("(1)") == 6
     assert "(1)" in line
+    (listed,) = (line for line in page.splitlines() if "; … (" in line)
+    assert listed.endswith("; … (30 rows) |")
+    assert "validation" in listed
     assert line.endswith(", … |")
 
 

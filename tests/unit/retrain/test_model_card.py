@@ -111,7 +111,7 @@ REGRESSION = {
             LABELS,
             [
                 "It predicts which of 2 labels an image has: cat, dog.",
-                "| label | test images with it | precision | recall | f1 | auc | average precision |",
+                "| label | test images with it | precision | recall | F1 | AUC | average precision |",
                 "| cat | 3 | 0.5000 | 1.0000 | 0.6600 | 0.9000 | - |",
                 "It returns a probability for each of 2 labels",
                 "- It was trained from one seed alone",

@@ -64,7 +64,7 @@ def test_digest_follows_content_and_rules(source, tmp_path, monkeypatch, remembe
     first = survey(options, tmp_path / "cache")
     assert first.makes_test
     assert first.contents.rows == {"train": 200}
-    assert first.contents.inputs == {"": "float64 1"}
+    assert first.contents.inputs == {"": "1, float64"}
     for changes in (
         {"test_fraction": 0.3},
         {"split_seed": 1},

@@ -163,6 +163,21 @@ def test_verify_reports_problems_instead_of_raising(tmp_path):
     assert "cannot be read" in problem
 
 
+@pytest.mark.parametrize("name", ["mnist.npz", "own"])
+def test_verify_reads_a_path(tmp_path, name, monkeypatch):
+    write(tmp_path)
+    (tmp_path / "own").mkdir()
+    for split in ("train", "test"):
+        for kind in "xy":
+            array = np.load(tmp_path / "mnist.npz")[f"{kind}_{split}"]
+            np.save(tmp_path / "own" / f"{kind}_{split}.npy", array)
+    monkeypatch.chdir(tmp_path)
+    for given in (name, str(tmp_path / name)):
+        report = datasets.verify(given, tmp_path / "elsewhere")
+        assert report.class_counts == {"train": (3,) * 10, "test": (1,) * 10}
+        assert str(report.path) == given
+
+
 def test_verify_reports_bundled_and_refuses_unknown_data():
     report = datasets.verify("digits", None)
     assert (report.path, report.sha256, report.problems) == (None, None, ())
