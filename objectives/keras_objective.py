@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     import keras
 
 
-REPORTED = ("val_accuracy", "val_loss", "accuracy", "loss", "learning_rate", "images_per_second")
-"""Names of the metrics that a trial of a classifier reports after each epoch unless it names others."""
-
-
 class KerasObjective(Objective):
     """Set `dataset`, `epochs`, `space` and `first`, and write `build`; this class trains, checkpoints and evaluates.
 

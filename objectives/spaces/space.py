@@ -41,10 +41,6 @@ class Space(dict[str, BaseDistribution]):
         super().__init__(distributions)
         self.conditions = {name: tuple(clauses) for name, clauses in (conditions or {}).items() if clauses}
 
-    def with_distributions(self, distributions: Mapping[str, BaseDistribution]) -> Space:
-        """Return the space with other distributions of some of its parameters."""
-        return Space({**self, **distributions}, self.conditions)
-
 
 def conditions_of(space: Mapping[str, BaseDistribution]) -> Mapping[str, Sequence[Clause]]:
     """Return the conditions of the parameters that are not always active."""

@@ -67,7 +67,7 @@ def test_parameter_is_active_where_all_its_conditions_hold(params: dict[str, Any
 def test_activity_is_unknown_where_a_missing_parent_decides() -> None:
     assert activity(SPACE, "momentum", {}) is None
     assert activity(SPACE, "nesterov", {"optimizer": "adam"}) is False
-    fixed = SPACE.with_distributions({"optimizer": CategoricalDistribution(["sgd"])})
+    fixed = Space({**SPACE, "optimizer": CategoricalDistribution(["sgd"])}, SPACE.conditions)
     assert activity(fixed, "momentum", {}) is True
     assert activity(fixed, "beta", {}) is False
     assert activity(fixed, "nesterov", {}) is None

@@ -22,6 +22,8 @@ TARGETS = {
     "binary": LOGITS[:, 0] > 1.0,
     "regression": LOGITS[:, :2] * 100 + 5000,
 }
+CLASSIFIED = {"val_accuracy", "val_loss", "accuracy", "loss", "learning_rate", "images_per_second"}
+"""Metrics that a trial of a classifier reports after each epoch unless its objective names others."""
 PARAMS = {"learning_rate": 0.05, "batch_size": 16}
 DEVICE = Device(precision="float32")
 
