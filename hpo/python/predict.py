@@ -20,7 +20,7 @@ from hpo import formatting
 from hpo.errors import UsageError
 from hpo.python.command import run_command
 from hpo.settings import Settings
-from objectives.data.conversion import as_array
+from objectives.data.conversion.objects import as_array
 from objectives.data.errors import ArrayInvalidError
 
 if TYPE_CHECKING:

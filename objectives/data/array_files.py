@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hpo.errors import DataDamagedError, HpoError
 from objectives.data import arrays, inputs
 from objectives.data.arrays import VALIDATION, Arrays
-from objectives.data.conversion import as_array
+from objectives.data.conversion.objects import as_array
 from objectives.data.errors import ArrayInvalidError
 from objectives.data.inputs import Inputs, Shape
 from objectives.data.npz import Archive, read_header

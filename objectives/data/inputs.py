@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError
-from objectives.data import float32
 from objectives.data.class_names import by_name
-from objectives.data.conversion import as_array
+from objectives.data.conversion import float32
+from objectives.data.conversion.float32 import Float32
+from objectives.data.conversion.objects import as_array
 from objectives.data.errors import ArrayInvalidError, array_name
-from objectives.data.float32 import Float32
 
 Inputs: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 Shape: TypeAlias = tuple[int, ...]

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, check_names, composed, sorted_classes
-from objectives.data.conversion import as_array
+from objectives.data.conversion.float32 import Float32
+from objectives.data.conversion.multi_hot import column, label_texts, multi_hot
+from objectives.data.conversion.objects import as_array
 from objectives.data.errors import ArrayInvalidError
-from objectives.data.float32 import Float32
 from objectives.data.inputs import check_finite
-from objectives.data.multi_hot import column, label_texts, multi_hot
 from objectives.data_options import TaskName
 
 Targets = NDArray[Any]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
 from objectives.data.class_names import by_name
+from objectives.data.conversion.float32 import Float32, is_wide
 from objectives.data.errors import ArrayInvalidError, array_name
-from objectives.data.float32 import Float32, is_wide
 from objectives.data.returned.arrays_of import UnreadableError, array_of, is_array
 from objectives.data.returned.sources import Source, is_a, source_of
 from objectives.data.returned.store import Column, Kept, Store

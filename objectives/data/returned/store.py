@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError, FileNotWritableError
-from objectives.data.float32 import Float32, is_wide
+from objectives.data.conversion.float32 import Float32, is_wide
 from objectives.data.read_ahead import LEAST_BYTES
 
 Array = NDArray[Any]
