@@ -10,16 +10,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from hpo import formatting
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
-from hpo.agent.failure_policy import none_complete
 from hpo.agent.image_data import images_in_use
 from hpo.agent.leases import LeaseRenewal
 from hpo.agent.model_check import check_model
+from hpo.agent.next_steps import log_next_steps
 from hpo.agent.outages import training_retry
-from hpo.agent.store.snapshots import StudySnapshot
 from hpo.agent.store.trial_store import TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError, UsageError
@@ -29,13 +27,11 @@ from hpo.options.requests import LaunchRequest, WorkRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
-from hpo.search.open_overrides import without_parameter
 from hpo.search.samplers import check_sampler
 from hpo.search.space_overrides import narrow_space
 from hpo.settings import Settings
 from hpo.study.catalog import find_study
 from hpo.study.definition import create, identity, versions
-from hpo.study.definition.goal_text import goal_text
 from hpo.study.definition.launch_options import check_options
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.objective_file import check_objective_file
@@ -53,11 +49,8 @@ from hpo.trainer.template.messages import Load, StudySpace
 from objectives import loader
 from objectives.base import DataOptions
 from objectives.device import Device
-from storage import budget
 from storage.engine import Database, open_database
-from storage.goals import read as read_goals
 from storage.leases import LeaseTimes
-from storage.optuna.spaces import observed_distributions
 
 log = logging.getLogger(__name__)
 
@@ -260,42 +253,3 @@ def _run(
     with suppress(HpoError) if exit_code is ExitCode.INTERRUPTED else nullcontext():
         log_next_steps(database, store.refresh(), study)
     return int(exit_code)
-
-
-def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedStudy) -> None:
-    """Log the results of a study so far, and the command to run next.
-
-    Raises:
-        NoResultError: the budget is spent, and no trial is complete.
-    """
-    counts = snapshot.counts
-    if snapshot.best is None and counts.finished and not counts.left:
-        raise none_complete(database.transaction(lambda c: budget.ends(c, study.study_id)), study.name)
-    log.info(
-        f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.cut_short}),"
-        f" {counts.failed} failed"
-    )
-    goals = database.transaction(lambda c: read_goals(c, study.study_id))
-    if goals is not None and goals.reached:
-        log.info(f"{goal_text(goals)}: to search on, give another value (or none) and more --trials")
-    if study.spec.narrowing and counts.finished:
-        observed = database.transaction(lambda c: observed_distributions(c, study.study_id))
-        for warning in without_parameter(study.spec.narrowing, dict(observed)):
-            log.warning(warning)
-    if snapshot.best is None and counts.finished:
-        log.info(
-            f"no trial is complete, so there is no best one: hpo trials --study {study.name} shows why each ended"
-        )
-    if snapshot.best is not None:
-        number, value, params = snapshot.best
-        log.info(
-            f"best: {study.spec.metric} {formatting.metric(value)} in trial {number}: {formatting.parameters(params)}",
-            extra={"fields": {"message": "best", "trial": number, "value": value, "params": dict(params)}},
-        )
-    if counts.left:
-        log.info(f"to continue: hpo launch --study {study.name}")
-    elif snapshot.best is not None:
-        log.info(
-            f"next: hpo report --study {study.name}, hpo retrain --study {study.name},"
-            f" hpo export --study {study.name}, or hpo dashboard"
-        )

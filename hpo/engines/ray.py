@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hpo.agent.launch import log_next_steps, prepare
+from hpo.agent.launch import prepare
+from hpo.agent.next_steps import log_next_steps
 from hpo.agent.outages import training_retry
 from hpo.agent.store.snapshots import StudySnapshot
 from hpo.engines.monitor import Monitor, signals

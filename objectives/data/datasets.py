@@ -7,13 +7,11 @@ data set.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,32 +19,15 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import DataDamagedError, DataMissingError, FileNotWritableError, UsageError
-from objectives.data import array_files, arrays, inputs
+from objectives.data import array_files, arrays
 from objectives.data.arrays import Arrays
 from objectives.data.shipped import SHIPPED, Dataset
 from objectives.data.stratification import stratified
-from objectives.data.targets import Targets
 from objectives.data_options import TaskName
 
 CONNECT_SECONDS = 30.0
 _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_SEED = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileReport:
-    """Result of `verify`."""
-
-    name: str
-    path: Path | None
-    """Path of the file; None: the data is bundled or in Keras' own cache."""
-    sha256: str | None
-    arrays: Mapping[str, str]
-    """Array names to type and shape."""
-    class_counts: Mapping[str, tuple[int, ...]]
-    """`train`, `test` and, where the file has it, `valid` to the number of examples of each class or label;
-    empty for a regression."""
-    problems: tuple[str, ...] = ()
 
 
 def load(
@@ -67,9 +48,9 @@ def load(
         DataDamagedError: the file is invalid.
     """
     dataset = SHIPPED.get(name)
-    path = _file(name, data_dir)
+    path = file_of(name, data_dir)
     if path is not None and array_files.is_array_data(path):
-        return _read(name, path, names, test, task, folder)
+        return read_file(name, path, names, test, task, folder)
     if dataset is None:
         raise DataMissingError(
             f"unknown data set {name!r} (shipped are {', '.join(SHIPPED)}), and there is no file "
@@ -79,7 +60,7 @@ def load(
     return arrays.without_test(loaded, unless=test)
 
 
-def _read(
+def read_file(
     name: str,
     path: Path,
     names: Sequence[str] | None,
@@ -97,7 +78,7 @@ def _read(
 
 def location(name: str, data_dir: str | Path | None) -> str:
     """Return the path of the file that `load` reads, or the name of data from elsewhere."""
-    path = _file(name, data_dir)
+    path = file_of(name, data_dir)
     return str(path.resolve()) if path is not None and path.exists() else name
 
 
@@ -122,7 +103,7 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
         return None
     path = Path(data_dir).expanduser() / f"{name}.npz"
     if path.is_file():
-        _read(name, path, dataset.classes, test=True)
+        read_file(name, path, dataset.classes, test=True)
         return path
     loaded = _downloaded(dataset)
     try:
@@ -132,70 +113,13 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
     return path
 
 
-def verify(name: str, data_dir: str | Path | None, task: TaskName = "classes") -> FileReport:
-    """Read a whole data set and report its content; an invalid file is a problem in the report, not an exception.
-
-    `name` is that of a data set, or the path of an .npz file or a folder of .npy files. Targets are checked as those
-    of `task`.
-
-    Raises:
-        UsageError: no data set of that name is shipped, and there is no file.
-        DataMissingError: the data set is not on this machine and cannot be downloaded.
-    """
-    path = _file(name, data_dir)
-    own = Path(name).expanduser()
-    if path is None or not path.exists():
-        path = own if name not in SHIPPED and array_files.is_array_data(own) else None
-        if path is None and name not in SHIPPED:
-            raise UsageError(
-                f"unknown data set {name!r}: use one of {', '.join(SHIPPED)}, the name of a file"
-                " HPO_DATA_DIR/<name>.npz, or the path of an .npz file or a folder of .npy files"
-            )
-    digest = _sha256(path) if path and path.is_file() else None
-    try:
-        loaded = _read(name, path, None, True, task) if path == own else load(name, data_dir, task=task)
-    except DataDamagedError as exc:
-        return FileReport(
-            name=name, path=path, sha256=digest, arrays={}, class_counts={}, problems=(str(exc),)
-        )
-    pairs = {
-        "train": (loaded.x_train, loaded.y_train),
-        "valid": (loaded.x_valid, loaded.y_valid),
-        "test": (loaded.x_test, loaded.y_test),
-    }
-    present = {split: (x, y) for split, (x, y) in pairs.items() if x is not None and y is not None}
-    classes = len(loaded.classes or class_names(name) or np.unique(loaded.y_train))
-    counts = {split: _counts(y, task, classes) for split, (_, y) in present.items() if task != "regression"}
-    kind = "label" if task == "labels" else "class"
-    problems = tuple(
-        f"there is no {split} example of {kind} {label}"
-        for split, numbers in counts.items()
-        for label, number in enumerate(numbers)
-        if number == 0
-    )
-    shapes = {
-        f"{kind}_{split}{'/' if key else ''}{key}": f"{array.dtype} {array.shape}"
-        for split, pair in present.items()
-        for kind, part in zip("xy", pair, strict=True)
-        for key, array in inputs.each(part).items()
-    }
-    return FileReport(
-        name=name, path=path, sha256=digest, arrays=shapes, class_counts=counts, problems=problems
-    )
-
-
-def _counts(y: Targets, task: TaskName, classes: int) -> tuple[int, ...]:
-    found = y.sum(axis=0, dtype=np.int64) if task == "labels" else np.bincount(y, minlength=classes)
-    return tuple(found.tolist())
-
-
 def _shipped(name: str) -> Dataset:
     if name not in SHIPPED:
         raise UsageError(f"unknown data set {name!r} (shipped are {', '.join(SHIPPED)})")
     return SHIPPED[name]
 
 
-def _file(name: str, data_dir: str | Path | None) -> Path | None:
+def file_of(name: str, data_dir: str | Path | None) -> Path | None:
     """Return the path of a data set's file, or of its folder of .npy files if only that exists."""
     if data_dir is None:
         return None
@@ -295,8 +219,3 @@ def _write(path: Path, content: Mapping[str, np.ndarray]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -65,7 +65,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 @options.json_option
 def verify(names: tuple[str, ...], task: TaskName, data_dir: Path | None, as_json: bool) -> None:
     """Check data sets completely; exit code 1 if one is damaged."""
-    from objectives.data.datasets import verify as verify_data
+    from objectives.data.verification import verify as verify_data
 
     reports = [verify_data(name, options.settings(data_dir=data_dir).data_dir, task) for name in names]
     if as_json:

@@ -13,6 +13,7 @@ from hpo.errors import DataDamagedError, DataMissingError, UsageError
 from objectives.data import datasets
 from objectives.data.arrays import NAMES, Arrays
 from objectives.data.shipped import SHIPPED
+from objectives.data.verification import verify
 
 
 def write(folder, name="mnist", **changes):
@@ -148,7 +149,7 @@ def test_interrupted_fetch_leaves_no_file(monkeypatch, tmp_path):
 
 def test_verify_reports_the_content_of_a_file(tmp_path):
     write(tmp_path)
-    report = datasets.verify("mnist", tmp_path)
+    report = verify("mnist", tmp_path)
     assert report.problems == ()
     assert report.arrays["x_train"] == "uint8 (30, 4, 4, 1)"
     assert report.class_counts == {"train": (3,) * 10, "test": (1,) * 10}
@@ -157,9 +158,9 @@ def test_verify_reports_the_content_of_a_file(tmp_path):
 
 def test_verify_reports_problems_instead_of_raising(tmp_path):
     write(tmp_path, y_test=np.zeros(10, int))
-    assert datasets.verify("mnist", tmp_path).problems[0] == "there is no test example of class 1"
+    assert verify("mnist", tmp_path).problems[0] == "there is no test example of class 1"
     (tmp_path / "mnist.npz").write_bytes(b"nothing")
-    (problem,) = datasets.verify("mnist", tmp_path).problems
+    (problem,) = verify("mnist", tmp_path).problems
     assert "cannot be read" in problem
 
 
@@ -173,16 +174,16 @@ def test_verify_reads_a_path(tmp_path, name, monkeypatch):
             np.save(tmp_path / "own" / f"{kind}_{split}.npy", array)
     monkeypatch.chdir(tmp_path)
     for given in (name, str(tmp_path / name)):
-        report = datasets.verify(given, tmp_path / "elsewhere")
+        report = verify(given, tmp_path / "elsewhere")
         assert report.class_counts == {"train": (3,) * 10, "test": (1,) * 10}
         assert str(report.path) == given
 
 
 def test_verify_reports_bundled_and_refuses_unknown_data():
-    report = datasets.verify("digits", None)
+    report = verify("digits", None)
     assert (report.path, report.sha256, report.problems) == (None, None, ())
     with pytest.raises(UsageError, match="unknown data set 'pets'"):
-        datasets.verify("pets", None)
+        verify("pets", None)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +196,8 @@ def test_verify_reports_bundled_and_refuses_unknown_data():
 )
 def test_verify_checks_targets_for_their_task(tmp_path, task, y, counts):
     np.savez(tmp_path / "houses.npz", x_train=np.zeros((3, 2)), y_train=y)
-    assert datasets.verify("houses", tmp_path).problems
-    report = datasets.verify("houses", tmp_path, task)
+    assert verify("houses", tmp_path).problems
+    report = verify("houses", tmp_path, task)
     assert (report.problems, report.class_counts) == ((), counts)
 
 
@@ -205,7 +206,7 @@ def test_folder_of_a_name_is_a_data_set(tmp_path):
     np.save(tmp_path / "pets" / "x_train" / "age.npy", np.zeros((4, 1)))
     np.save(tmp_path / "pets" / "y_train.npy", np.array(["b", "a", "b", "a"]))
     assert datasets.location("pets", tmp_path) == str(tmp_path / "pets")
-    report = datasets.verify("pets", tmp_path)
+    report = verify("pets", tmp_path)
     assert report.problems == ()
     assert report.arrays == {"x_train/age": "float32 (4, 1)", "y_train": "int64 (4,)"}
     assert report.class_counts == {"train": (2, 2)}

@@ -1,0 +1,57 @@
+"""The end of a launch in the log: the results of the study so far, and the command to run next."""
+
+from __future__ import annotations
+
+import logging
+
+from hpo import formatting
+from hpo.agent.failure_policy import none_complete
+from hpo.agent.store.snapshots import StudySnapshot
+from hpo.search.open_overrides import without_parameter
+from hpo.study.definition.goal_text import goal_text
+from hpo.study.definition.launched_study import LaunchedStudy
+from storage import budget
+from storage.engine import Database
+from storage.goals import read as read_goals
+from storage.optuna.spaces import observed_distributions
+
+log = logging.getLogger(__name__)
+
+
+def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedStudy) -> None:
+    """Log the results of a study so far, and the command to run next.
+
+    Raises:
+        NoResultError: the budget is spent, and no trial is complete.
+    """
+    counts = snapshot.counts
+    if snapshot.best is None and counts.finished and not counts.left:
+        raise none_complete(database.transaction(lambda c: budget.ends(c, study.study_id)), study.name)
+    log.info(
+        f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.cut_short}),"
+        f" {counts.failed} failed"
+    )
+    goals = database.transaction(lambda c: read_goals(c, study.study_id))
+    if goals is not None and goals.reached:
+        log.info(f"{goal_text(goals)}: to search on, give another value (or none) and more --trials")
+    if study.spec.narrowing and counts.finished:
+        observed = database.transaction(lambda c: observed_distributions(c, study.study_id))
+        for warning in without_parameter(study.spec.narrowing, dict(observed)):
+            log.warning(warning)
+    if snapshot.best is None and counts.finished:
+        log.info(
+            f"no trial is complete, so there is no best one: hpo trials --study {study.name} shows why each ended"
+        )
+    if snapshot.best is not None:
+        number, value, params = snapshot.best
+        log.info(
+            f"best: {study.spec.metric} {formatting.metric(value)} in trial {number}: {formatting.parameters(params)}",
+            extra={"fields": {"message": "best", "trial": number, "value": value, "params": dict(params)}},
+        )
+    if counts.left:
+        log.info(f"to continue: hpo launch --study {study.name}")
+    elif snapshot.best is not None:
+        log.info(
+            f"next: hpo report --study {study.name}, hpo retrain --study {study.name},"
+            f" hpo export --study {study.name}, or hpo dashboard"
+        )
