@@ -125,7 +125,7 @@ def _targets(dataset: Dataset, found: Exploration) -> list[Block]:
 
 def _image_sections(dataset: Dataset, found: Exploration) -> list[Section]:
     return [
-        *section("Samples", lambda: galleries.samples(dataset)),
+        *section("Examples", lambda: galleries.examples(dataset)),
         *section("Pixels", lambda: pixel_sections.pixels(dataset, found.channels)),
         *section(
             "Normalization",

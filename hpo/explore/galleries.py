@@ -1,4 +1,4 @@
-"""Galleries of a data set: samples, mean images, normalization, augmentation and duplicates."""
+"""Galleries of a data set: examples, mean images, normalization, augmentation and duplicates."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from objectives.augment import Augmentation
 SAMPLES = 8
 """Number of sample images of each class."""
 MOST_TARGETS = 4
-"""Largest number of numeric targets with samples."""
+"""Largest number of numeric targets with examples."""
 THUMBNAIL = 96
 """Longest side of a picture in pixels."""
 MOST_CLASSES = 40
-"""Largest number of classes with samples."""
+"""Largest number of classes with examples."""
 _SEED = 0
 _DEVIATIONS = 2.5
 """Standard deviations from the mean at which a normalized pixel is black or white."""
@@ -54,7 +54,7 @@ def at(dataset: Dataset, split: str, position: int, caption: str) -> Picture:
     return picture(dataset.splits[split][0][position], caption, dataset.pixel_range)
 
 
-def samples(dataset: Dataset) -> list[Gallery]:
+def examples(dataset: Dataset) -> list[Gallery]:
     """Return some training images of each class or label, or over the range of a number; the same at each call."""
     if dataset.task == "regression":
         return [_quantiles(dataset, target) for target in range(min(MOST_TARGETS, len(dataset.data.classes)))]

@@ -137,7 +137,7 @@ def test_images_have_their_indices_in_the_file(tmp_path: Path) -> None:
     assert [place["index"] for place in group if place["split"] == "test"] == [0]
     shown = [
         picture.caption
-        for section in document.sections if section.title == "Samples"
+        for section in document.sections if section.title == "Examples"
         for gallery in section.blocks for picture in gallery.pictures
     ]  # fmt: skip
     assert shown
@@ -190,7 +190,7 @@ def test_exploration_of_a_users_file(tmp_path: Path) -> None:
     document, names = explore(dataset, tmp_path / "out")
     assert [section.title for section in document.sections] == [
         "Classes",
-        "Samples",
+        "Examples",
         "Pixels",
         "Normalization",
         "Augmentation",

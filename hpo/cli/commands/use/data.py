@@ -132,7 +132,7 @@ def explore(
 ) -> None:
     """Explore a data set before training on it.
 
-    Shows formats, sizes and unreadable files, classes and their balance, samples, pixels, the effect of
+    Shows formats, sizes and unreadable files, classes and their balance, examples, pixels, the effect of
     normalization and augmentation, duplicates within and between the splits, and suspicious labels: as
     tables, as a page and as Markdown with pictures.
 
