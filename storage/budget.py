@@ -35,7 +35,9 @@ class Counts:
     prepared: int = 0
     """Prefetched by agents whose slots are busy."""
     waiting: int = 0
-    """Reserved, but held by no agent now."""
+    """Reserved, but held by no agent now, and not paused."""
+    paused: int = 0
+    """Paused by freeze-thaw: they go on later, or count as pruned at the end."""
     failing: int = 0
     """Failed since the study was last set to run; `max_failed` limits these."""
 
@@ -48,6 +50,11 @@ class Counts:
     def held(self) -> int:
         """Trials that agents hold a lease on."""
         return self.running + self.prepared
+
+    @property
+    def begun(self) -> int:
+        """Trials that count towards the budget, or will unless they fail."""
+        return self.finished + self.held + self.waiting + self.paused
 
     @property
     def left(self) -> int:
@@ -101,7 +108,10 @@ def count(connection: Connection, study_id: int) -> Counts:
             "   AND t.decided_at > s.failures_since) AS failing,"
             " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.device <> :next) AS running,"
             " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.device = :next) AS prepared,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NULL) AS waiting"
+            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NULL"
+            "   AND t.paused_epoch IS NULL) AS waiting,"
+            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NULL"
+            "   AND t.paused_epoch IS NOT NULL) AS paused"
             " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id)"
             " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
             " WHERE s.study_id = :s GROUP BY s.study_id"
@@ -109,6 +119,17 @@ def count(connection: Connection, study_id: int) -> Counts:
         {"s": study_id, "failures": list(FAILURES), "next": NEXT, **{one.name: one for one in COUNTED}},
     ).one_or_none()
     return Counts(**row._mapping) if row is not None else Counts()
+
+
+DECIDED_AT = (
+    "(SELECT greatest(clock_timestamp(), s.failures_since + interval '1 microsecond',"
+    "   (SELECT max(decided_at) FROM hpo.trials WHERE study_id = s.study_id))"
+    "   FROM hpo.studies s WHERE s.study_id = trials.study_id)"
+)
+"""Time of a decision, in an update of trials.
+
+Never before an earlier decision or reset of failures, although the clock may have been set back since.
+"""
 
 
 def decide(
@@ -124,10 +145,7 @@ def decide(
     result = connection.execute(
         text(
             "UPDATE hpo.trials SET outcome = :o, value = :v, error = nullif(:e, ''), traceback = nullif(:tb, ''),"
-            # Never before an earlier decision or reset of failures, although the clock may have been set back since.
-            " decided_at = (SELECT greatest(clock_timestamp(), s.failures_since + interval '1 microsecond',"
-            "   (SELECT max(decided_at) FROM hpo.trials WHERE study_id = s.study_id))"
-            "   FROM hpo.studies s WHERE s.study_id = trials.study_id)"
+            f" decided_at = {DECIDED_AT}"
             " WHERE reservation_id = :t AND outcome IS NULL"
         ),
         {"t": reservation_id, "o": outcome, "v": finite, "e": error, "tb": traceback},
@@ -159,8 +177,7 @@ def lock_waiting(connection: Connection, study_id: int, reservation_id: int) -> 
 def set_budget(connection: Connection, study_id: int, trials: int) -> None:
     """Set the number of finished trials, at least those that were begun: they will finish."""
     lock_study(connection, study_id)
-    counts = count(connection, study_id)
-    begun = counts.finished + counts.held + counts.waiting
+    begun = count(connection, study_id).begun
     connection.execute(
         text("UPDATE hpo.studies SET budget = :n WHERE study_id = :s"),
         {"s": study_id, "n": max(trials, begun)},
@@ -168,10 +185,14 @@ def set_budget(connection: Connection, study_id: int, trials: int) -> None:
 
 
 def lock_study(connection: Connection, study_id: int) -> Row[Any] | None:
-    """Prevent reservations and claims until the transaction ends; returns the study's desired_state and seed."""
+    """Prevent reservations and claims until the transaction ends.
+
+    Returns the study's desired_state, and of its spec the seed, the pruner and the epochs, as text.
+    """
     return connection.execute(
         text(
-            "SELECT desired_state, spec->>'seed' AS seed FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
+            "SELECT desired_state, spec->>'seed' AS seed, spec->>'pruner' AS pruner, spec->>'epochs' AS epochs"
+            " FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
         ),
         {"s": study_id},
     ).one_or_none()

@@ -1,4 +1,4 @@
-"""Claims: an agent leases a waiting trial of a study, else reserves a new one, before anything is sampled.
+"""Claims: an agent leases a waiting or paused trial of a study, else reserves one, before anything is sampled.
 
 A claim locks the study's row, so that claims of all agents together stay within the budget, and can be repeated
 when the answer to its commit was lost.
@@ -14,8 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
-from storage import attempts, budget, goals
+from hpo.search.freeze_thaw import FreezeThaw
+from storage import attempts, budget, goals, rungs
 from storage.attempts import NEXT
+from storage.budget import Counts
 
 
 class NoWork(Enum):
@@ -55,9 +57,10 @@ def claim(
     device: str,
     lease_seconds: float,
 ) -> Claim | NoWork:
-    """Lease a waiting reservation, else a new one.
+    """Lease a waiting reservation, else a paused trial that goes on, else a new reservation.
 
     Where none is left, a slot takes over the last prefetched trial of another agent, which would start it later.
+    Where nothing is left to train, trials that are still paused are decided as pruned.
     """
     study = budget.lock_study(connection, study_id)
     if study is None or study.desired_state == "stop":
@@ -68,16 +71,20 @@ def claim(
     held = _held(connection, agent_id, slot)
     if held is not None:
         return _read(connection, held)
-    goals.end_if_reached(connection, study_id)
+    ends = goals.end_if_reached(connection, study_id)
     counts = budget.count(connection, study_id)
     if counts.left == 0:
         return NoWork.DONE
+    rule = rungs.rule_of(study)
     fresh = untrained = False
-    if counts.held < counts.left:
-        reservation_id = _waiting(connection, study_id)
-        if reservation_id is None:
-            reservation_id, fresh = _reserve(connection, study_id, int(study.seed or 0)), True
-    else:
+    reservation_id = _begun(connection, study_id, counts, rule, ends=ends)
+    if reservation_id is None and counts.begun < counts.budget:
+        reservation_id, fresh = _reserve(connection, study_id, int(study.seed or 0)), True
+    if reservation_id is None and rule is not None and counts.held == 0:
+        # All that is left is paused.
+        rungs.end_paused(connection, study_id)
+        return NoWork.DONE
+    if reservation_id is None:
         reservation_id = _take_prefetched(connection, study_id, agent_id) if device != NEXT else None
         if reservation_id is None:
             return NoWork.ELSEWHERE
@@ -100,11 +107,31 @@ def _held(connection: Connection, agent_id: int, slot: int) -> int | None:
     ).scalar_one_or_none()
 
 
+def _begun(
+    connection: Connection, study_id: int, counts: Counts, rule: FreezeThaw | None, *, ends: bool
+) -> int | None:
+    """Return the trial that goes on now: a waiting one, else a paused one unless the study `ends` at a goal."""
+    if counts.held >= counts.left:
+        return None
+    if counts.waiting:
+        return _waiting(connection, study_id)
+    if rule is None or ends or not counts.paused:
+        return None
+    standings = rungs.read(connection, study_id, rule)
+    thawed = rule.thawed(standings)
+    if thawed is None and counts.held == 0 and counts.begun >= counts.budget:
+        thawed = rule.finalist(standings, counts.complete)
+    if thawed is not None:
+        rungs.thaw(connection, thawed)
+    return thawed
+
+
 def _waiting(connection: Connection, study_id: int) -> int | None:
-    """Return the earliest open reservation that no agent holds."""
+    """Return the earliest open reservation that no agent holds, and that is not paused."""
     return connection.execute(
         text(
-            "SELECT reservation_id FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL AND NOT EXISTS"
+            "SELECT reservation_id FROM hpo.trials t WHERE study_id = :s AND outcome IS NULL"
+            " AND paused_epoch IS NULL AND NOT EXISTS"
             " (SELECT 1 FROM hpo.attempts a WHERE a.reservation_id = t.reservation_id AND a.ended_at IS NULL)"
             " ORDER BY ordinal LIMIT 1"
         ),

@@ -83,8 +83,13 @@ def read(connection: Connection, study_id: int) -> Goals | None:
     )
 
 
-def end_if_reached(connection: Connection, study_id: int) -> None:
-    """Lower the budget of a study that has reached a goal to the trials that were begun; its row must be locked."""
+def end_if_reached(connection: Connection, study_id: int) -> bool:
+    """Lower the budget of a study that has reached a goal to the trials that were begun; its row must be locked.
+
+    Returns whether it has reached one.
+    """
     goals = read(connection, study_id)
-    if goals is not None and goals.reached:
-        budget.set_budget(connection, study_id, 0)
+    if goals is None or not goals.reached:
+        return False
+    budget.set_budget(connection, study_id, 0)
+    return True

@@ -158,14 +158,17 @@ def lose(
     """End an attempt that died; its trial is resumed, or failed after `max_lost` such attempts."""
     row = connection.execute(
         text(
-            "SELECT reservation_id, device FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"
+            "SELECT reservation_id, device,"
+            " (SELECT paused_epoch FROM hpo.trials t WHERE t.reservation_id = attempts.reservation_id) AS paused_epoch"
+            " FROM hpo.attempts WHERE attempt_id = :a AND ended_at IS NULL FOR UPDATE"
         ),
         {"a": attempt_id},
     ).one_or_none()
     if row is None:
         return
-    if row.device == attempts.NEXT:
-        # The trial was only prefetched, so it did not cause the death of its agent.
+    if row.device == attempts.NEXT or row.paused_epoch is not None:
+        # The trial was only prefetched, so it did not cause the death of its agent; or it was paused, so nothing is
+        # missing.
         attempts.end(connection, [attempt_id], Outcome.RELEASED, reason)
         return
     attempts.end(connection, [attempt_id], kind, reason)

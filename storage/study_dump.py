@@ -31,7 +31,7 @@ class RowsUnsoundError(Exception):
     """The rows are no complete study: a row refers to a missing one."""
 
 
-READABLE_REVISIONS = ("0002", "0003", "0004")
+READABLE_REVISIONS = ("0002", "0003", "0004", "0005")
 """Revisions of our tables whose rows can be restored into today's."""
 
 _FORMER_COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -71,7 +71,7 @@ def read_rows(connection: Connection, study_id: int) -> Iterator[tuple[str, str]
     streaming = connection.execution_options(stream_results=True, yield_per=_BATCH)
     for table in TABLES:
         order = table.own or ", ".join(table.refers)
-        order = f"{order}, epoch" if table.name == "hpo.epochs" else order
+        order = f"{order}, epoch" if table.name in ("hpo.epochs", "hpo.rungs") else order
         query = f"SELECT row_to_json(x)::text FROM {table.name} x WHERE {table.of_study} ORDER BY {order}"
         for row in streaming.execute(text(query), {"s": study_id}).scalars():
             yield table.name, row

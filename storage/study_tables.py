@@ -66,6 +66,7 @@ TABLES = (
     KeptTable(
         "hpo.epochs", _IN_RESERVATION, None, {"reservation_id": "hpo.trials", "attempt_id": "hpo.attempts"}
     ),
+    KeptTable("hpo.rungs", _IN_STUDY, None, {"reservation_id": "hpo.trials", **_STUDY}),
     KeptTable("hpo.retrains", _IN_STUDY, "retrain_id", _STUDY),
 )
 """Tables in the order in which their rows can be written; a test compares with the schema."""

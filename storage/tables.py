@@ -120,9 +120,39 @@ trials = Table(
     Column(
         "told_optuna", Boolean, nullable=False, server_default=text("false"), comment="Optuna has been told"
     ),
+    Column(
+        "paused_epoch",
+        Integer,
+        comment="epoch of the rung at which freeze-thaw has paused it; null: it goes on",
+    ),
+    Column("paused_score", Double, comment="its score at that rung, as in rungs"),
     _time("created_at", nullable=False, server_default=_NOW),
     _time("decided_at"),
     Index("ix_trials_study_id", "study_id", "outcome"),
+    Index(
+        "ix_trials_paused",
+        "study_id",
+        "paused_epoch",
+        "paused_score",
+        "reservation_id",
+        postgresql_where=text("paused_epoch IS NOT NULL AND outcome IS NULL"),
+    ),
+)
+
+rungs = Table(
+    "rungs",
+    metadata,
+    _refers("reservation_id", "trials"),
+    Column("epoch", Integer, nullable=False, comment="after which freeze-thaw compares trials"),
+    _refers("study_id", "studies"),
+    Column(
+        "score",
+        Double,
+        nullable=False,
+        comment="value up to that epoch, negated if larger is better; infinity: not finite",
+    ),
+    PrimaryKeyConstraint("reservation_id", "epoch"),
+    Index("ix_rungs_study_id", "study_id", "epoch", "score", "reservation_id"),
 )
 
 attempts = Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
-PRUNERS = ("median", "asha", "hyperband", "none")
+PRUNERS = ("median", "asha", "hyperband", "freeze-thaw", "none")
 """Names that `hpo.search.samplers` and `hpo.search.pruners` build, which import Optuna; a test compares them."""
 
 ENGINES = ("local", "ray")

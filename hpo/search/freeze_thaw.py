@@ -13,6 +13,9 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+NAME = "freeze-thaw"
+"""Value of `--pruner`."""
+
 REDUCTION = 3
 """Trials of which one continues at each rung."""
 

@@ -154,7 +154,7 @@ class Search:
     def should_prune(self, trial_id: int) -> bool:
         """Return whether the pruner ends this trial."""
         match PRUNERS[self._spec.pruner].reads:
-            case "nothing":
+            case "nothing" | "rungs":
                 return False
             case "reports":
                 # This agent made the reports, so it need not read them from the database.

@@ -9,6 +9,8 @@ from typing import Literal
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 
+from hpo.search import freeze_thaw
+from hpo.search.freeze_thaw import FreezeThaw
 from hpo.search.samplers import without_experimental_warnings
 from hpo.search.spec import StudySpec
 
@@ -21,8 +23,9 @@ class Pruner:
     """An entry of `PRUNERS`."""
 
     build: Callable[[StudySpec], BasePruner]
-    reads: Literal["nothing", "reports", "attributes"]
-    """Data of a trial that it decides by: the reported values, or also attributes in which it keeps its state."""
+    reads: Literal["nothing", "reports", "attributes", "rungs"]
+    """Data that it decides by: reported values of a trial, also attributes in which it keeps its state, or our own
+    table of rungs, in place of which Optuna gets a pruner that ends nothing."""
 
 
 def _median(spec: StudySpec) -> BasePruner:
@@ -49,13 +52,21 @@ PRUNERS = {
     "median": Pruner(_median, "reports"),
     "asha": Pruner(_asha, "attributes"),
     "hyperband": Pruner(_hyperband, "attributes"),
+    freeze_thaw.NAME: Pruner(lambda _: NopPruner(), "rungs"),
     "none": Pruner(lambda _: NopPruner(), "nothing"),
 }
 
 
 def can_prune(spec: StudySpec) -> bool:
-    """Return whether the study's pruner may end a trial."""
+    """Return whether the study's pruner may end or pause a trial."""
     return PRUNERS[spec.pruner].reads != "nothing"
+
+
+def freeze_thaw_of(spec: StudySpec) -> FreezeThaw | None:
+    """Return the rule by which trials of a study pause; None if they never do."""
+    if spec.pruner != freeze_thaw.NAME or spec.epochs is None:
+        return None
+    return FreezeThaw(epochs=spec.epochs)
 
 
 @without_experimental_warnings

@@ -219,6 +219,10 @@ _RULES: Mapping[str, Mapping[str, Rule]] = {
         "metrics": _is_metrics,
         "seconds": _is_seconds,
     },
+    "hpo.rungs": {
+        "epoch": lambda value: _whole(value, COUNT),
+        "score": lambda value: _is_number(value) and not math.isnan(float(value)),
+    },
     "hpo.retrains": {
         "config": _is_config,
         "seeds": lambda value: all(type(seed) is int for seed in value),

@@ -1,0 +1,154 @@
+"""Rungs of freeze-thaw: the scores of trials at them, and the trials that are paused there.
+
+A trial is *paused* while `paused_epoch` is set and it has no outcome: no agent resumes it until a claim thaws it, which
+is decided under the lock of the study's row. `hpo.search.freeze_thaw` is the rule; here is what it reads and decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from hpo.outcomes import Outcome
+from hpo.search.freeze_thaw import NAME, FreezeThaw, Paused, Rung
+from storage import attempts, budget
+
+
+def rule_of(study: Row[Any]) -> FreezeThaw | None:
+    """Return the rule of a study's row as `budget.lock_study` returns it; None for studies that pause no trials."""
+    if study.pruner != NAME or study.epochs is None:
+        return None
+    return FreezeThaw(epochs=int(study.epochs))
+
+
+def judge(connection: Connection, attempt_id: int, rule: FreezeThaw, scores: Mapping[int, float]) -> bool:
+    """Store the scores of an attempt's trial by rung; return whether it is paused now; can be repeated.
+
+    The attempt stays live until its trainer has ended. A rung that the trial has passed does not judge it again.
+
+    Raises:
+        LeaseLostError: another agent has ended the attempt.
+    """
+    reservation_id = attempts.guard(connection, attempt_id)
+    trial = connection.execute(
+        text("SELECT study_id, paused_epoch FROM hpo.trials WHERE reservation_id = :t"), {"t": reservation_id}
+    ).one()
+    if trial.paused_epoch is not None:
+        return True
+    new = [
+        rung
+        for rung in sorted(scores)
+        if _store(connection, trial.study_id, reservation_id, rung, scores[rung])
+    ]
+    if not new:
+        return False
+    standing = connection.execute(
+        text(
+            "SELECT own.score, count(*) AS reached,"
+            " count(*) FILTER (WHERE (r.score, r.reservation_id) < (own.score, own.reservation_id)) AS rank"
+            " FROM hpo.rungs own JOIN hpo.rungs r ON r.study_id = own.study_id AND r.epoch = own.epoch"
+            " WHERE own.reservation_id = :t AND own.epoch = :e GROUP BY own.reservation_id, own.epoch"
+        ),
+        {"t": reservation_id, "e": new[-1]},
+    ).one()
+    if rule.continues(rank=standing.rank, reached=standing.reached, score=standing.score):
+        return False
+    connection.execute(
+        text("UPDATE hpo.trials SET paused_epoch = :e, paused_score = :score WHERE reservation_id = :t"),
+        {"t": reservation_id, "e": new[-1], "score": standing.score},
+    )
+    return True
+
+
+def _store(connection: Connection, study_id: int, reservation_id: int, epoch: int, score: float) -> bool:
+    """Store a score; return whether the trial had none at that rung."""
+    values = {
+        "t": reservation_id,
+        "e": epoch,
+        "s": study_id,
+        "score": score if math.isfinite(score) else math.inf,
+    }
+    inserted = connection.execute(
+        text(
+            "INSERT INTO hpo.rungs (reservation_id, epoch, study_id, score) VALUES (:t, :e, :s, :score)"
+            " ON CONFLICT (reservation_id, epoch) DO NOTHING"
+        ),
+        values,
+    )
+    if inserted.rowcount:
+        return True
+    # Trained again, for example with other code.
+    connection.execute(
+        text(
+            "UPDATE hpo.rungs SET score = :score WHERE reservation_id = :t AND epoch = :e AND score <> :score"
+        ),
+        values,
+    )
+    return False
+
+
+def read(connection: Connection, study_id: int, rule: FreezeThaw) -> list[Rung]:
+    """Return the rungs of a study, each with its best paused trial that no agent holds."""
+    rows = connection.execute(
+        text(
+            "SELECT rung.epoch,"
+            " (SELECT count(*) FROM hpo.rungs r WHERE r.study_id = :s AND r.epoch = rung.epoch) AS reached,"
+            " best.reservation_id, best.paused_score,"
+            " (SELECT count(*) FROM hpo.rungs r WHERE r.study_id = :s AND r.epoch = rung.epoch"
+            "   AND (r.score, r.reservation_id) < (best.paused_score, best.reservation_id)) AS rank"
+            " FROM unnest(CAST(:rungs AS integer[])) AS rung (epoch) LEFT JOIN LATERAL"
+            "  (SELECT t.reservation_id, t.paused_score FROM hpo.trials t"
+            "   WHERE t.study_id = :s AND t.paused_epoch = rung.epoch AND t.outcome IS NULL"
+            "   AND NOT EXISTS (SELECT 1 FROM hpo.attempts a"
+            "    WHERE a.reservation_id = t.reservation_id AND a.ended_at IS NULL)"
+            "   ORDER BY t.paused_score, t.reservation_id LIMIT 1) AS best ON true"
+        ),
+        {"s": study_id, "rungs": list(rule.rungs)},
+    )
+    return [
+        Rung(
+            epoch=row.epoch,
+            reached=row.reached,
+            best_paused=None
+            if row.reservation_id is None
+            else Paused(trial=row.reservation_id, rank=row.rank, score=row.paused_score),
+        )
+        for row in rows
+    ]
+
+
+def thaw(connection: Connection, reservation_id: int) -> None:
+    """Let a paused trial go on; the study's row must be locked."""
+    connection.execute(
+        text("UPDATE hpo.trials SET paused_epoch = NULL, paused_score = NULL WHERE reservation_id = :t"),
+        {"t": reservation_id},
+    )
+
+
+def end_paused(connection: Connection, study_id: int) -> None:
+    """Decide all paused trials as pruned, with their values at their rungs; the study's row must be locked."""
+    connection.execute(
+        text(
+            f"UPDATE hpo.trials SET outcome = :pruned, decided_at = {budget.DECIDED_AT},"
+            " value = CASE WHEN paused_score = 'infinity' THEN NULL"
+            "  WHEN (SELECT s.spec->>'direction' FROM hpo.studies s WHERE s.study_id = :s) = 'maximize'"
+            "  THEN -paused_score ELSE paused_score END"
+            " WHERE study_id = :s AND paused_epoch IS NOT NULL AND outcome IS NULL"
+        ),
+        {"s": study_id, "pruned": Outcome.PRUNED},
+    )
+
+
+def paused_trials(connection: Connection, study_id: int) -> dict[int, int]:
+    """Return the epoch at which each paused trial of a study is paused, by Optuna's trial_id."""
+    rows = connection.execute(
+        text(
+            "SELECT trial_id, paused_epoch FROM hpo.trials"
+            " WHERE study_id = :s AND paused_epoch IS NOT NULL AND outcome IS NULL AND trial_id IS NOT NULL"
+        ),
+        {"s": study_id},
+    )
+    return {row.trial_id: row.paused_epoch for row in rows}
