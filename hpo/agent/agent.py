@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from hpo import formatting
 from hpo.agent import failure_policy
 from hpo.agent.attempts import AttemptTable, RunningAttempt
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.leases import LeaseRenewal
+from hpo.agent.rung_scores import rung_scores
 from hpo.agent.store.errors import is_of_trial
 from hpo.agent.store.snapshots import StudySnapshot
 from hpo.agent.store.trial_store import TrialStore
@@ -27,6 +29,7 @@ from hpo.errors import DiskFullError, InvalidParameterError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.search.open_overrides import without_parameter
+from hpo.search.pruners import freeze_thaw_of
 from hpo.terminal.progress import Progress
 from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import (
@@ -78,6 +81,8 @@ class Agent(Workload[RunningAttempt]):
         self._timeout_seconds = timeout_seconds
         self._timeout_at = math.inf
         self._trial_limit = TrialLimit(self._spec.trial_timeout_seconds)
+        rule = freeze_thaw_of(self._spec)
+        self._rungs = () if rule is None else rule.rungs
         self._failing = 0
         self._narrowing_checked = False
         self._poll_at = self._sweep_at = self._paused_at = 0.0
@@ -215,13 +220,15 @@ class Agent(Workload[RunningAttempt]):
 
     # Events of trainers.
 
-    def on_started(self, slot: int, run: RunningAttempt, event: Started) -> None:  # noqa: ARG002
+    def on_started(self, slot: int, run: RunningAttempt, event: Started) -> None:
         self._store.begin(run.attempt_id, event.pid, event.resumed_from)
         self._trial_limit.begin(run, event)
         # Epochs of the checkpoint that a dead agent had not reported yet.
         self._record(run, event.history)
         if event.resumed_from:
             self._store.replay(run.attempt_id, run.trial_id)
+            # The agent of the earlier attempt may have died before it asked.
+            self._pause_at_rung(slot, run, event.resumed_from)
 
     def on_held(self, slot: int, run: RunningAttempt) -> None:  # noqa: ARG002
         self._store.hold(run.attempt_id)
@@ -237,12 +244,29 @@ class Agent(Workload[RunningAttempt]):
         if exceeded:
             self._time_out(slot, run)
             return
+        if record.epoch in self._rungs and self._pause_at_rung(slot, run, record.epoch):
+            return
         prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
         # An Optuna objective ends by itself, if it asks.
         run.pruned = prune and epochs is not None
         if run.pruned:
             run.ending_at = self._supervisor.listened_at
         self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))
+
+    def _pause_at_rung(self, slot: int, run: RunningAttempt, epoch: int) -> bool:
+        """Return whether freeze-thaw pauses the trial after an epoch; its trainer then ends."""
+        if self._shutdown.begun or run.preempted:
+            return False
+        scores = rung_scores(self._rungs, run.reports, epoch, self._spec)
+        if not scores or not self._store.pauses(run.attempt_id, scores):
+            return False
+        run.paused = run.preempted = True
+        self._supervisor.pool.send(slot, Command.PREEMPT)
+        self._attempts.prefetcher.record_trial(time.monotonic() - run.began_at)
+        value = "" if run.judged is None else f" value={formatting.metric(run.judged.value)}"
+        log.info(f"paused{value} epochs={epoch} {formatting.parameters(run.params)}", extra=run.context)
+        self._poll_at = 0.0
+        return True
 
     def on_suggest(self, slot: int, run: RunningAttempt, event: Suggest) -> Suggested | None:  # noqa: ARG002
         try:

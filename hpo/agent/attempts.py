@@ -52,6 +52,10 @@ class RunningAttempt(SupervisedRun):
     """Value of the objective's metric after the last epoch, or the one that the objective returned."""
     judged: Reported | None = None
     """Report whose value is the trial's so far."""
+    reports: list[Reported] = field(default_factory=list)
+    """Values of the objective's metric by epoch, those of earlier attempts included."""
+    paused: bool = False
+    """Whether freeze-thaw has paused the trial, so that its trainer ends."""
     trained_seconds: float = 0.0
     """Time of its epochs, those of earlier attempts included."""
     limit_at: float = math.inf
@@ -70,6 +74,7 @@ class RunningAttempt(SupervisedRun):
         self.epoch, self.fraction = last.epoch, 0.0
         self.images_per_second = last.metrics.get("images_per_second", self.images_per_second)
         if reports:
+            self.reports += reports
             self.value = reports[-1].value
             known = [self.judged] if self.judged is not None else []
             self.judged = chosen([*known, *reports], spec.value, maximize=spec.direction == "maximize")
@@ -264,7 +269,8 @@ class AttemptTable:
         log.warning(f"{reason}: this attempt was ended", extra=attempt.context)
 
     def release(self, slot: int, attempt: RunningAttempt, reason: str | None = None) -> None:
-        """Give the trial of an attempt back, so that any agent resumes it."""
+        """Give the trial of an attempt back, so that any agent resumes it, or thaws it if it is paused."""
+        reason = reason or ("paused by freeze-thaw" if attempt.paused else None)
         self._store.release(attempt.attempt_id, reason=reason)
         self.drop(slot, attempt)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 NAME = "freeze-thaw"
@@ -90,14 +90,25 @@ class Ladder:
     def __init__(self, rule: FreezeThaw) -> None:
         self.rule = rule
         self._reached: dict[int, list[tuple[float, int]]] = {epoch: [] for epoch in rule.rungs}
+        self._trials: dict[int, set[int]] = {epoch: set() for epoch in rule.rungs}
         self._paused: dict[int, list[tuple[float, int]]] = {epoch: [] for epoch in rule.rungs}
 
     def report(self, trial: int, epoch: int, score: float) -> bool:
         """Note the score of a trial after an epoch; return whether it goes on, else it is paused."""
-        if epoch not in self._reached:
+        return self.judge(trial, {epoch: score})
+
+    def judge(self, trial: int, scores: Mapping[int, float]) -> bool:
+        """Note the scores of a trial by epoch; return whether it passes the last new rung among them."""
+        new = [
+            epoch for epoch in sorted(scores) if epoch in self._reached and trial not in self._trials[epoch]
+        ]
+        for epoch in new:
+            self._trials[epoch].add(trial)
+            insort(self._reached[epoch], (_finite_or_last(scores[epoch]), trial))
+        if not new:
             return True
-        standing = (score if math.isfinite(score) else math.inf, trial)
-        insort(self._reached[epoch], standing)
+        epoch = new[-1]
+        standing = (_finite_or_last(scores[epoch]), trial)
         rank, reached = bisect_left(self._reached[epoch], standing), len(self._reached[epoch])
         if self.rule.continues(rank=rank, reached=reached, score=standing[0]):
             return True
@@ -132,3 +143,7 @@ class Ladder:
         for epoch, paused in self._paused.items() if trial is not None else ():
             self._paused[epoch] = [one for one in paused if one[1] != trial]
         return trial
+
+
+def _finite_or_last(score: float) -> float:
+    return score if math.isfinite(score) else math.inf

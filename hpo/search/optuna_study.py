@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.search.asking import QUIET, Asking, declared, suggested
-from hpo.search.pruners import PRUNERS, build_pruner
+from hpo.search.paused_trials import PausedTrials
+from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS, build_sampler
 from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
@@ -43,8 +44,14 @@ class Search:
     """An agent's view of an Optuna study."""
 
     def __init__(
-        self, study_id: int, spec: StudySpec, storage: optuna.storages.BaseStorage, agent: int
+        self,
+        study_id: int,
+        spec: StudySpec,
+        storage: optuna.storages.BaseStorage,
+        agent: int,
+        read_paused: Callable[[], Mapping[int, int]] = dict,
     ) -> None:
+        """`read_paused` returns the epochs at which freeze-thaw has paused trials, by Optuna's trial_id."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._spec = spec
         self._study_id = study_id
@@ -56,14 +63,17 @@ class Search:
             sampler=build_sampler(spec, agent),
             pruner=build_pruner(spec),
         )
-        self._proposing = self._study
+        view: optuna.storages.BaseStorage = storage
         if SAMPLERS[spec.sampler].subsamples:
+            view = SubsampledStorage(view, self._study.direction)
+        if freeze_thaw_of(spec) is not None:
+            view = PausedTrials(view, storage, self._study.direction, read_paused)
+        self._proposing = self._study
+        if view is not storage:
             self._proposing = optuna.load_study(
-                study_name=name,
-                storage=SubsampledStorage(storage, self._study.direction),
-                sampler=self._study.sampler,
-                pruner=self._study.pruner,
+                study_name=name, storage=view, sampler=self._study.sampler, pruner=self._study.pruner
             )
+        self._view = view
         self._storage = storage
         self._judged: dict[int, FrozenTrial] = {}
         self.asking = Asking(self._proposing, self._at_random)
@@ -130,7 +140,7 @@ class Search:
         self._judged.pop(trial_id, None)
         self.asking.forget(trial_id)
         # Optuna's cache writes only to trials that it has read.
-        self._storage.get_all_trials(self._study_id, deepcopy=False)
+        self._view.get_all_trials(self._study_id, deepcopy=False)
         if self._storage.get_trial(trial_id).state is TrialState.WAITING:
             self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
 

@@ -65,13 +65,13 @@ class SubsampledStorage(ForwardingStorage):
         finished = [trial for trial in trials if trial.state.is_finished()]
         self._finished.update(trial.number for trial in finished)
         ranked = [
-            (_rank(trial, self._sign), trial.number) for trial in finished if trial.state != TrialState.FAIL
+            (rank(trial, self._sign), trial.number) for trial in finished if trial.state != TrialState.FAIL
         ]
         self._best = heapq.nsmallest(BEST, [*self._best, *ranked])
 
 
-def _rank(trial: FrozenTrial, sign: float) -> Rank:
-    """Rank as TPE does: complete trials by value, then pruned ones by their last step and its value."""
+def rank(trial: FrozenTrial, sign: float) -> Rank:
+    """Return the rank that TPE gives a trial: complete ones by value, then pruned ones by their last step and value."""
     infeasible = sum(value for value in trial.constraints.values() if value > 0)
     if infeasible > 0:
         return 2, infeasible, 0.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -24,6 +24,7 @@ from hpo.devices.provenance import DATA, training_environment
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead
 from hpo.search.optuna_study import Search
+from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
 from hpo.study.definition import versions
 from hpo.study.definition.versions import Trained
@@ -32,7 +33,7 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
-from storage import agents, attempts, budget, claims, leases
+from storage import agents, attempts, budget, claims, leases, rungs
 from storage.budget import Counts, Failure
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
@@ -70,9 +71,10 @@ class TrialStore:
         self._statement = self._session.statement
         self._lease_monitor = LeaseMonitor(times)
         self._data = ""
+        self._freeze_thaw = freeze_thaw_of(spec)
         trained = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
         self.agent_id, ordinal = self._session.join(len(devices), trained, times.lease_seconds)
-        self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal))
+        self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal, self._read_paused))
         self._optuna_trials = OptunaTrials(self._session, database, study_id, spec, self._search)
         self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
         self._tells = Tells(self._session, study_id, self._search)
@@ -160,6 +162,11 @@ class TrialStore:
             LeaseLostError: the trial was settled meanwhile, so the pruner cannot write to it.
         """
         return bool(self._judge(attempt_id, trial_id, self._search.should_prune))
+
+    def pauses(self, attempt_id: int, scores: Mapping[int, float]) -> bool:
+        """Keep a trial's scores by rung of freeze-thaw; return whether it is paused, so that its trainer must end."""
+        rule = self._freeze_thaw
+        return rule is not None and self._write(rungs.judge, attempt_id, rule, scores)
 
     def replay(self, attempt_id: int, trial_id: int) -> None:
         """Let the pruner judge the recorded epochs of a resumed trial again, where its notes on them are gone.
@@ -284,6 +291,9 @@ class TrialStore:
     def leave(self) -> None:
         """Record that the agent has ended, and release all that it holds."""
         self._write(agents.leave, self.agent_id)
+
+    def _read_paused(self) -> Mapping[int, int]:
+        return self._statement(rungs.paused_trials, self._study_id)
 
     def _closed(self, attempt_id: int) -> NoReturn:
         """Handle an Optuna trial that is closed already.

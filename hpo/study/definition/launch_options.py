@@ -7,6 +7,7 @@ from typing import Any
 
 from hpo.errors import StudyConflictError, UsageError
 from hpo.options.requests import LaunchRequest
+from hpo.search import freeze_thaw
 from hpo.search.spec import StudySpec
 from objectives.description import Description
 
@@ -26,6 +27,11 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
         raise UsageError(
             f"--folds does not apply to objective {description.name}, which trains or loads data by code of its own:"
             " leave it out, or write a KerasObjective with build() alone"
+        )
+    if request.pruner == freeze_thaw.NAME and request.epochs is None and description.epochs is None:
+        raise UsageError(
+            f"--pruner {request.pruner} does not apply to an Optuna objective, because it trains as long as its own"
+            " code says: choose another pruner"
         )
     if not description.open_space:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -11,8 +11,9 @@ from hpo.agent.store.testing.study import FakeStudy
 from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
+from hpo.search.spec import StudySpec
 from storage.attempts import NEXT, LeaseLostError
-from storage.claims import NoWork
+from storage.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, begun, claimed, report
 from tests.specs import spec
@@ -32,14 +33,24 @@ class Backend:
 
 @pytest.fixture(params=["fake", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> Backend:
+    return _backend(request, SPEC, BUDGET)
+
+
+@pytest.fixture(params=["fake", "postgresql"])
+def frozen(request: pytest.FixtureRequest) -> Backend:
+    """A study of four trials with freeze-thaw, whose rungs are epochs 1 and 3."""
+    return _backend(request, replace(SPEC, pruner="freeze-thaw", epochs=9), 4)
+
+
+def _backend(request: pytest.FixtureRequest, spec: StudySpec, budget: int) -> Backend:
     if request.param == "fake":
-        study = FakeStudy(spec=SPEC, budget=BUDGET)
+        study = FakeStudy(spec=spec, budget=budget)
         return Backend(
             lambda: FakeTrialStore(study),  # type: ignore[return-value,arg-type]
             study.expire_leases,
             lambda state: setattr(study, "desired_state", state),
         )
-    stored = StoredStudy(request.getfixturevalue("database"), SPEC, BUDGET)
+    stored = StoredStudy(request.getfixturevalue("database"), spec, budget)
     return Backend(stored.agent, stored.expire_leases, stored.set_state)
 
 
@@ -78,6 +89,47 @@ def test_paused_or_stopped_study_has_no_claim(backend: Backend, state: str, reas
     store = backend.open()
     assert store.claim(0, "cpu") is reason
     assert store.refresh().desired_state == state
+
+
+def test_trial_that_is_not_among_the_best_of_its_rung_pauses_until_it_is(frozen: Backend) -> None:
+    store, other = frozen.open(), frozen.open()
+
+    def reached(loss: float, epoch: int = 1) -> tuple[Claim, bool]:
+        """Return the claim of the next trial, and whether it is paused with that loss after an epoch."""
+        claim = claimed(store)
+        trial_id, *_ = store.sample(claim)
+        store.begin(claim.attempt_id, 1, epoch - 1)
+        report(store, claim, trial_id, loss, epoch)
+        paused = store.pauses(claim.attempt_id, {epoch: loss})
+        assert store.pauses(claim.attempt_id, {epoch: loss}) is paused, "it can be repeated"
+        return claim, paused
+
+    _, paused = reached(0.5)
+    assert paused
+    assert other.claim(1, "cpu").fresh, "its trainer has not ended"  # type: ignore[union-attr]
+    other.release(2)
+    # A dead agent has lost nothing of a paused trial.
+    frozen.expire_leases()
+    other.reap_expired()
+    assert (other.refresh().counts.paused, other.refresh().counts.waiting) == (1, 1)
+    second, paused = reached(0.3)
+    assert (second.fresh, paused) == (False, True)
+    store.release(second.attempt_id)
+    third, paused = reached(0.4)
+    assert (third.fresh, paused) == (True, True)
+    store.release(third.attempt_id)
+
+    thawed = claimed(other, 3)
+    assert (thawed.reservation_id, thawed.fresh) == (second.reservation_id, False)
+    assert not other.pauses(thawed.attempt_id, {1: 0.3}), "it has passed this rung"
+    fourth = claimed(store)
+    assert fourth.fresh, "of three, only one goes on"
+    store.settle(fourth.attempt_id, Outcome.COMPLETE, 0.9)
+    assert store.claim(0, "cpu") is NoWork.ELSEWHERE, "others may yet be among the best"
+    other.settle(thawed.attempt_id, Outcome.COMPLETE, 0.2)
+    assert store.claim(0, "cpu") is NoWork.DONE
+    counts = store.refresh().counts
+    assert (counts.complete, counts.pruned, counts.paused, counts.left) == (2, 2, 0, 0)
 
 
 def test_released_trial_resumes_with_its_parameters(backend: Backend) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hpo.outcomes import Outcome
+from hpo.search.freeze_thaw import Ladder
+from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
 from objectives.base import Params
 
@@ -26,6 +28,7 @@ class FakeTrial:
     value: float | None = None
     error: str = ""
     lost: int = 0
+    paused: bool = False
 
     @property
     def number(self) -> int:
@@ -70,6 +73,15 @@ class FakeStudy:
     data: str = ""
     prunes: Callable[[int, int], bool] = lambda _number, _epoch: False
     """Whether the pruner ends a trial, by number, after an epoch."""
+    _ladder: Ladder | None = None
+
+    @property
+    def ladder(self) -> Ladder | None:
+        """The rungs of freeze-thaw, if trials pause at them."""
+        rule = freeze_thaw_of(self.spec)
+        if self._ladder is None and rule is not None:
+            self._ladder = Ladder(rule)
+        return self._ladder
 
     def expire_leases(self) -> None:
         """Let all leases run out, as after the silence of their agents."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from optuna.distributions import FloatDistribution, json_to_distribution
@@ -41,22 +41,50 @@ class FakeTrialStore:
         if counts.left == 0:
             return NoWork.DONE
         fresh = untrained = False
-        if counts.held < counts.left:
-            waiting = study.undecided(running=False)
-            fresh = not waiting
-            trial = waiting[0] if waiting else FakeTrial(reservation_id=len(study.trials) + 1)
-            study.trials += [trial] if fresh else []
-        else:
-            taken = None if device == NEXT else self._take_prefetched()
-            if taken is None:
+        trial = self._begun(counts)
+        if trial is None and counts.begun < counts.budget:
+            trial, fresh = FakeTrial(reservation_id=len(study.trials) + 1), True
+            study.trials.append(trial)
+        if trial is None and study.ladder is not None and counts.held == 0:
+            self._end_paused()
+            return NoWork.DONE
+        if trial is None:
+            trial = None if device == NEXT else self._take_prefetched()
+            if trial is None:
                 return NoWork.ELSEWHERE
-            trial = taken
             untrained = all(one.device == NEXT and not one.began for one in study.attempts_of(trial))
         attempt = FakeAttempt(
             attempt_id=len(study.attempts) + 1, trial=trial, agent_id=self.agent_id, slot=slot, device=device
         )
         study.attempts.append(attempt)
         return replace(self._claim(attempt, fresh), untrained=untrained)
+
+    def _begun(self, counts: Counts) -> FakeTrial | None:
+        """Return a waiting trial, else the paused one that goes on."""
+        waiting = [trial for trial in self.study.undecided(running=False) if not trial.paused]
+        ladder = self.study.ladder
+        if waiting or ladder is None:
+            return waiting[0] if waiting else None
+        thawed = ladder.thaw()
+        if thawed is None and counts.held == 0 and counts.begun == counts.budget:
+            thawed = ladder.finish(counts.complete)
+        if thawed is None:
+            return None
+        trial = self.study.trials[thawed]
+        trial.paused = False
+        return trial
+
+    def _end_paused(self) -> None:
+        for trial in self.study.trials:
+            if trial.paused and trial.outcome is None:
+                trial.settle(Outcome.PRUNED, trial.epochs[max(trial.epochs)][self.spec.metric], "")
+
+    def pauses(self, attempt_id: int, scores: Mapping[int, float]) -> bool:
+        trial, ladder = self._guard(attempt_id).trial, self.study.ladder
+        if ladder is None or trial.paused:
+            return trial.paused
+        trial.paused = not ladder.judge(trial.number, scores)
+        return trial.paused
 
     def _take_prefetched(self) -> FakeTrial | None:
         for attempt in reversed(self.study.attempts):
@@ -151,7 +179,7 @@ class FakeTrialStore:
 
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
         attempt = self._attempt(attempt_id)
-        if not attempt.open or attempt.device == NEXT:
+        if not attempt.open or attempt.device == NEXT or attempt.trial.paused:
             self.release(attempt_id)
             return
         attempt.outcome, trial = kind, attempt.trial
@@ -186,13 +214,15 @@ class FakeTrialStore:
         failed = sum(outcomes[outcome] for outcome in FAILURES)
         prepared = sum(attempt.open and attempt.device == NEXT for attempt in self.study.attempts)
         held = sum(attempt.open for attempt in self.study.attempts)
+        paused = sum(trial.paused for trial in self.study.undecided(running=False))
         return Counts(
             budget=self.study.budget,
             **fields({outcome: number for outcome, number in outcomes.items() if outcome}),
             failed=failed,
             running=held - prepared,
             prepared=prepared,
-            waiting=outcomes[None] - held,
+            waiting=outcomes[None] - held - paused,
+            paused=paused,
             failing=failed,
         )
 
