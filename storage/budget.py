@@ -52,6 +52,11 @@ class Counts:
         return self.running + self.prepared
 
     @property
+    def judged(self) -> int:
+        """Trials that have finished or are paused: most of these never go on."""
+        return min(self.finished + self.paused, self.budget)
+
+    @property
     def begun(self) -> int:
         """Trials that count towards the budget, or will unless they fail."""
         return self.finished + self.held + self.waiting + self.paused

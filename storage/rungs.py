@@ -129,16 +129,28 @@ def thaw(connection: Connection, reservation_id: int) -> None:
 
 
 def end_paused(connection: Connection, study_id: int) -> None:
-    """Decide all paused trials as pruned, with their values at their rungs; the study's row must be locked."""
+    """Decide all paused trials as pruned, each with its value so far; the study's row must be locked."""
+    spec = connection.execute(
+        text(
+            "SELECT spec->>'metric' AS metric, spec->>'value' AS value,"
+            " CASE WHEN spec->>'direction' = 'maximize' THEN -1 ELSE 1 END AS sign"
+            " FROM hpo.studies WHERE study_id = :s"
+        ),
+        {"s": study_id},
+    ).one()
+    # As `objectives.trial_value.chosen` chooses.
+    best = "CASE WHEN abs(e.value) < 'infinity' THEN :sign * e.value END NULLS LAST, e.epoch"
     connection.execute(
         text(
-            f"UPDATE hpo.trials SET outcome = :pruned, decided_at = {budget.DECIDED_AT},"
-            " value = CASE WHEN paused_score = 'infinity' THEN NULL"
-            "  WHEN (SELECT s.spec->>'direction' FROM hpo.studies s WHERE s.study_id = :s) = 'maximize'"
-            "  THEN -paused_score ELSE paused_score END"
+            f"UPDATE hpo.trials SET outcome = :pruned, decided_at = {budget.DECIDED_AT}, value ="
+            " (SELECT CASE WHEN abs(e.value) < 'infinity' THEN e.value END FROM"
+            "   (SELECT epoch, CAST(metrics->>:metric AS float8) AS value FROM hpo.epochs"
+            "    WHERE reservation_id = trials.reservation_id) AS e"
+            "  WHERE e.value IS NOT NULL"
+            f"  ORDER BY {best if spec.value == 'best' else 'e.epoch DESC'} LIMIT 1)"
             " WHERE study_id = :s AND paused_epoch IS NOT NULL AND outcome IS NULL"
         ),
-        {"s": study_id, "pruned": Outcome.PRUNED},
+        {"s": study_id, "pruned": Outcome.PRUNED, "metric": spec.metric, "sign": spec.sign},
     )
 
 

@@ -120,14 +120,14 @@ trials = Table(
     Column(
         "told_optuna", Boolean, nullable=False, server_default=text("false"), comment="Optuna has been told"
     ),
+    _time("created_at", nullable=False, server_default=_NOW),
+    _time("decided_at"),
     Column(
         "paused_epoch",
         Integer,
         comment="epoch of the rung at which freeze-thaw has paused it; null: it goes on",
     ),
     Column("paused_score", Double, comment="its score at that rung, as in rungs"),
-    _time("created_at", nullable=False, server_default=_NOW),
-    _time("decided_at"),
     Index("ix_trials_study_id", "study_id", "outcome"),
     Index(
         "ix_trials_paused",

@@ -39,13 +39,14 @@ def trial_of_optuna(connection: Connection, trial_id: int) -> Row[Any] | None:
 def states(connection: Connection, study_id: int) -> dict[int, tuple[str, str]]:
     """Return outcome and error of each trial that did not complete, by Optuna's trial_id.
 
-    In place of an outcome, an open trial has `running` if a slot trains it, else `waiting`.
+    In place of an outcome, an open trial has `running` if a slot trains it, else `paused` or `waiting`.
     """
     rows = connection.execute(
         text(
             "SELECT trial_id, coalesce(error, '') AS error, coalesce(outcome, CASE WHEN EXISTS"
             " (SELECT 1 FROM hpo.attempts a WHERE a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
-            " AND a.lease_until > clock_timestamp() AND a.device <> :next) THEN 'running' ELSE 'waiting' END) AS state"
+            " AND a.lease_until > clock_timestamp() AND a.device <> :next) THEN 'running'"
+            " WHEN t.paused_epoch IS NOT NULL THEN 'paused' ELSE 'waiting' END) AS state"
             " FROM hpo.trials t WHERE study_id = :s AND trial_id IS NOT NULL AND outcome IS DISTINCT FROM :complete"
         ),
         {"s": study_id, "complete": Outcome.COMPLETE, "next": NEXT},

@@ -29,7 +29,7 @@ class StudyView:
         self._began_at = time.monotonic()
         self._pace = Pace()
         self._snapshot: StudySnapshot | None = None
-        self._finished_before = 0
+        self._judged_before = 0
         self._best: float | None = None
 
     @property
@@ -39,7 +39,7 @@ class StudyView:
 
     def refresh(self, snapshot: StudySnapshot) -> None:
         if self._snapshot is None:
-            self._finished_before = snapshot.counts.finished
+            self._judged_before = snapshot.counts.judged
         if snapshot.best is not None:
             self._best = snapshot.best[1]
         self._snapshot = snapshot
@@ -78,7 +78,9 @@ class StudyView:
         counts, pool = self._snapshot.counts, self._supervisor.pool
         if pool.ready:
             self._pace.begin()
-        eta = self._pace.seconds_left(counts.finished - self._finished_before, counts.left)
+        left = counts.budget - counts.judged
+        # After the last configuration only paused trials go on, and how many is not known.
+        eta = self._pace.seconds_left(counts.judged - self._judged_before, left) if left else None
         idle = "" if pool.ready else pool.stage or "loading the objective and its data"
         running = self._supervisor.in_slots
         slots = [

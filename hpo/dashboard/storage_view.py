@@ -20,7 +20,7 @@ from hpo.dashboard.artifacts import Picture, artifact_id
 from hpo.errors import HpoError
 from hpo.formatting import in_order, printable
 from hpo.search.choice_text import label, labels
-from hpo.study.results.trials import OPEN, WAITING
+from hpo.study.results.trials import OPEN, PAUSED, WAITING
 from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _illustrated(
 ) -> FrozenTrial:
     """Return the trial with pictures, and with outcome and error if it ended without completing.
 
-    Optuna takes a trial that waits for a slot for a running one. `order` is that of the parameters.
+    Optuna takes a trial that waits for a slot or is paused for a running one. `order` is that of the parameters.
     """
     artifacts = {
         _ARTIFACT + name: json.dumps(
@@ -150,7 +150,7 @@ def _illustrated(
     # The storage caches its objects, so they must not be changed.
     shown = copy.copy(trial)
     shown._system_attrs = {**trial._system_attrs, **artifacts}
-    if state == WAITING and trial.state.name == "RUNNING":
+    if state in (WAITING, PAUSED) and trial.state.name == "RUNNING":
         shown.state = type(trial.state).WAITING
     reasons = {} if state in OPEN else {"outcome": state, "error": error}
     shown._user_attrs = {

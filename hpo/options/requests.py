@@ -155,7 +155,7 @@ class LaunchRequest:
     )
     pruner: str | None = option_field(
         None,
-        "Algorithm that ends unpromising trials early.",
+        "Algorithm that ends unpromising trials early; freeze-thaw pauses them, and resumes those that promise most.",
         kind=PRUNERS,
         show_default=_for_new(
             f"{LaunchDefaults.pruner}, or {LaunchDefaults.pruner_of_many} from "

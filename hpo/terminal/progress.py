@@ -205,8 +205,9 @@ def draw(view: View) -> Any:
         Text(f"{formatting.duration(view.elapsed_seconds)}{eta}"),
     )
     prepared = f", {counts.prepared} prepared" if counts.prepared else ""
+    paused = f", {counts.paused} paused" if counts.paused else ""
     ended = f"{counts.cut_short}, {counts.failed} failed, " if view.unit == "trial" else ""
-    outcomes = Text(f"{ended}{counts.running} running{prepared}")
+    outcomes = Text(f"{ended}{counts.running} running{prepared}{paused}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("slot", "device", view.unit, "epoch", view.metric, "images/s"):
         table.add_column(Text(name), justify="left" if name in ("slot", "device") else "right")

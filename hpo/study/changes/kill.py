@@ -26,7 +26,7 @@ class TrialNotOpenError(HpoError):
 
 
 def kill_trial(database: Database, name: str, number: int) -> bool:
-    """End a trial, running or waiting, as pruned: it counts towards the budget, and the sampler learns from it.
+    """End a trial, running, waiting or paused, as pruned: it counts towards the budget, and the sampler learns from it.
 
     A trial that is enqueued and has not begun is withdrawn instead; return whether it was one.
 

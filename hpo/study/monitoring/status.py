@@ -49,6 +49,8 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
     """Read the status inside a transaction."""
     counts, tags = _counts(connection, study.study_id), attributes.tags(connection)
     finished, held = counts["finished"], counts.pop("held")
+    # Most paused trials never go on.
+    judged = finished + counts["paused"]
     alive = _alive_agents(connection, study.study_id)
     elapsed = elapsed_seconds(connection, study.study_id)
     spent = spent_seconds(connection, study.study_id)
@@ -74,8 +76,8 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         trial_timeout_seconds=study.spec_json.get("trial_timeout_seconds"),
         elapsed_seconds=elapsed,
         remaining_seconds=(
-            max(0, study.budget - finished) * spent / finished / sum(agent.slots for agent in alive)
-            if finished and alive and state == "running"
+            max(0, study.budget - judged) * spent / judged / sum(agent.slots for agent in alive)
+            if judged and alive and state == "running"
             else None
         ),
         agents=alive,
@@ -91,7 +93,10 @@ def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
     """Return the fields of a `StudyStatus` that count trials and epochs."""
     # One query for all trials, so that their numbers add up.
     state = case(
-        (attempts.c.attempt_id.is_(None), "waiting"), (attempts.c.device == NEXT, "prepared"), else_="running"
+        (and_(attempts.c.attempt_id.is_(None), trials.c.paused_epoch.is_not(None)), "paused"),
+        (attempts.c.attempt_id.is_(None), "waiting"),
+        (attempts.c.device == NEXT, "prepared"),
+        else_="running",
     )
     rows = connection.execute(
         select(
@@ -128,6 +133,7 @@ def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
         "held": sum(row.held for row in rows),
         "prepared": number["prepared"],
         "waiting": number["waiting"] + enqueued,
+        "paused": number["paused"],
         "enqueued": enqueued,
         "epochs_trained": trained or 0,
         "mean_epochs": completed / finished if finished else None,

@@ -76,6 +76,8 @@ class StudyStatus(JsonRow):
     running: int
     prepared: int
     """Prefetched trials, which start when a slot is free."""
+    paused: int = 0
+    """Trials that freeze-thaw has paused: they go on later, or count as pruned at the end."""
     waiting: int
     """Open trials without a running attempt, which the next attempt resumes, and enqueued ones."""
     enqueued: int = 0
@@ -121,6 +123,7 @@ class StudyStatus(JsonRow):
             running=self.running,
             prepared=self.prepared,
             waiting=self.waiting,
+            paused=self.paused,
         )
 
     @property

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 
-RUNNING, WAITING = OPEN = ("running", "waiting")
+RUNNING, WAITING, PAUSED = OPEN = ("running", "waiting", "paused")
 """States of trials without an outcome."""
 ADDED = "added"
 """State of a result that was not trained here."""
@@ -36,7 +36,7 @@ class TrialRow(JsonRow):
     number: int | None
     """Trial number in Optuna; None while the trial is being created."""
     state: str
-    """Outcome; `running` or `waiting` while the trial is open; `added` for a result that was not trained here."""
+    """Outcome; `running`, `waiting` or `paused` while the trial is open; `added` for a result not trained here."""
     why: str
     """Explanation of the outcome; empty while the trial is open."""
     value: float | None
@@ -134,6 +134,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             trials.c.params,
             trials.c.lost,
             trials.c.error,
+            trials.c.paused_epoch,
             trials.c.created_at,
             spent.c.attempts,
             cast(spent.c.seconds, Float).label("seconds"),
@@ -147,7 +148,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
     return [
         TrialRow(
             number=row.number,
-            state=row.outcome or (RUNNING if row.live else WAITING),
+            state=row.outcome or (RUNNING if row.live else WAITING if row.paused_epoch is None else PAUSED),
             why=why_ended(row.outcome, row.epochs, row.total, row.lost, row.error),
             value=row.value,
             epochs=row.epochs,

@@ -48,7 +48,7 @@ EXTENSION = 30
 """Trials by which the budget grows when it is spent before the faults are."""
 SAMPLERS = ("tpe", "random", "qmc")
 """The sampler is chosen by the seed: all assertions hold for any of them."""
-PRUNERS = ("none", "median")
+PRUNERS = ("none", "median", "freeze-thaw")
 """The pruner, too: without one, each trial has all its epochs to be interrupted in."""
 THOROUGH = 100
 """Least trials of a run that must also show that attempts survive a cut of all agents."""
@@ -86,7 +86,8 @@ class Chaos:
 
     def __init__(self, folder: Path, seed: int, trials: int, deck: Mapping[str, int] = FAULTS) -> None:
         """Draw faults from `deck`; those that this host does not allow are left out."""
-        self.report = Report(seed, trials, SAMPLERS[seed % len(SAMPLERS)], PRUNERS[seed % len(PRUNERS)])
+        sampler, pruner = seed % len(SAMPLERS), seed // len(SAMPLERS) % len(PRUNERS)
+        self.report = Report(seed, trials, SAMPLERS[sampler], PRUNERS[pruner])
         self._folder = folder
         self._server = EmbeddedServer.start(folder / "server", root_base=folder / "root")
         self._disk = SmallDisk(folder / "disk", DISK_FULL in deck)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from hpo.outcomes import COUNTED
+from hpo.search.freeze_thaw import FreezeThaw
 from storage import agents, attempts, claims, leases
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
@@ -28,9 +29,14 @@ OF_ALL = ("leave", "reap_agent")
 class StudyDriverModel:
     """The work of agents, and the expected effects of each; nothing here looks into the database."""
 
-    def expect_nothing(self, trials: int) -> None:
-        """A study that nobody has begun."""
+    def expect_nothing(self, trials: int, rule: FreezeThaw | None = None) -> None:
+        """A study that nobody has begun; with a rule, its trials pause at their only rung."""
         self.trials = trials
+        self.rule = rule
+        self.scores: dict[int, int] = {}
+        """Scores at the rung, by reservation_id."""
+        self.paused: set[int] = set()
+        """Reservations that are paused; attempts of some of them are still live."""
         self.slots = 0
         self.live: dict[int, Claim] = {}
         """Attempts that may report, by id."""
@@ -60,6 +66,43 @@ class StudyDriverModel:
         """Shares that count towards the budget, or will."""
         return self.finished + len(self.ordinals.keys() - self.settled.keys())
 
+    @property
+    def waiting(self) -> set[int]:
+        """Open shares that no agent holds and that are not paused."""
+        held = {claim.reservation_id for claim in self.live.values()}
+        return self.ordinals.keys() - self.settled.keys() - held - self.paused
+
+    @property
+    def frozen(self) -> set[int]:
+        """Paused shares that no agent holds."""
+        return self.paused - {claim.reservation_id for claim in self.live.values()}
+
+    def judged(self, claim: Claim, score: int) -> bool:
+        """Record a score at the rung, the first time; return whether the trial is paused then."""
+        reservation_id = claim.reservation_id
+        if reservation_id in self.scores:
+            if reservation_id not in self.paused:
+                # Trained again.
+                self.scores[reservation_id] = score
+            return reservation_id in self.paused
+        self.scores[reservation_id] = score
+        if not self._is_promoted(reservation_id):
+            self.paused.add(reservation_id)
+        return reservation_id in self.paused
+
+    def _is_promoted(self, reservation_id: int) -> bool:
+        own = (self.scores[reservation_id], reservation_id)
+        rank = sum((score, other) < own for other, score in self.scores.items())
+        return rank < len(self.scores) // 3
+
+    def _thawed(self) -> int | None:
+        """Paused share that goes on at a claim."""
+        best = min(self.frozen, key=lambda one: (self.scores[one], one), default=None)
+        if best is None:
+            return None
+        ends = not self.live and self.begun >= self.trials and "complete" not in self.settled.values()
+        return best if self._is_promoted(best) or ends else None
+
     def expect(self, agent: int, ahead: bool = False, locked: Collection[int] = ()) -> NoWork | int | None:
         """Expected result of a claim: the reason without work, a reservation_id, or None for a new reservation.
 
@@ -68,12 +111,14 @@ class StudyDriverModel:
         if self.trials <= self.finished:
             return NoWork.DONE
         if len(self.live) < self.trials - self.finished:
-            waiting = (
-                self.ordinals.keys()
-                - self.settled.keys()
-                - {claim.reservation_id for claim in self.live.values()}
-            )
-            return min(waiting, key=self.ordinals.__getitem__, default=None)
+            if self.waiting:
+                return min(self.waiting, key=self.ordinals.__getitem__)
+            if (thawed := self._thawed()) is not None:
+                return thawed
+            if self.begun < self.trials:
+                return None
+            if self.rule is not None and not self.live:
+                return NoWork.DONE
         idle = {spare for spare in self.spares - set(locked) if self.owners[spare] != agent}
         return self.live[max(idle)].reservation_id if idle and not ahead else NoWork.ELSEWHERE
 
@@ -90,6 +135,9 @@ class StudyDriverModel:
         """
         if isinstance(expected, NoWork):
             assert got is expected
+            if got is NoWork.DONE:
+                self.settled |= dict.fromkeys(self.frozen, "pruned")
+                self.paused.clear()
             return None
         assert isinstance(got, Claim)
         assert got.fresh == (expected is None)
@@ -112,6 +160,7 @@ class StudyDriverModel:
         )
         assert claim.reservation_id not in self.settled, "a settled share was handed out again"
         self.live[claim.attempt_id] = claim
+        self.paused.discard(claim.reservation_id)
         self.owners[claim.attempt_id] = agent
         self.ordinals[claim.reservation_id] = claim.ordinal
         if ahead:
@@ -131,7 +180,7 @@ class StudyDriverModel:
 
     def loss_of(self, attempt: int) -> None:
         reservation_id = self.drop(attempt).reservation_id
-        if attempt in self.ahead:
+        if attempt in self.ahead or reservation_id in self.paused:
             return
         self.lost[reservation_id] = self.lost.get(reservation_id, 0) + 1
         if self.lost[reservation_id] == MAX_LOST:
@@ -163,7 +212,9 @@ class StudyDriverModel:
                 case "release" | "leave":
                     self.drop(attempt)
                 case outcome:
-                    self.settled[self.drop(attempt).reservation_id] = outcome
+                    reservation_id = self.drop(attempt).reservation_id
+                    self.settled[reservation_id] = outcome
+                    self.paused.discard(reservation_id)
 
     def is_live(self, claim: Claim | None) -> bool:
         return claim is not None and claim.attempt_id in self.live

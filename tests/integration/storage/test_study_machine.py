@@ -5,8 +5,10 @@ Half of its rules have two connections do different things at the same moment: s
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +25,8 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import FAILURES, Outcome
-from storage import agents, attempts, budget, claims, leases
+from hpo.search.freeze_thaw import FreezeThaw
+from storage import agents, attempts, budget, claims, leases, rungs
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
 from storage.engine import Database, open_database
@@ -45,11 +48,11 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
     agents = Bundle("agents")
     claims = Bundle("claims")
 
-    @initialize(target=agents, trials=st.integers(1, 3))
-    def begin(self, trials: int) -> object:
+    @initialize(target=agents, trials=st.integers(1, 3), freezes=st.booleans())
+    def begin(self, trials: int, freezes: bool) -> object:
         """Few trials and several agents, so that they compete from the first step."""
-        self.expect_nothing(trials)
-        self.do(_fresh_study)
+        self.expect_nothing(trials, FreezeThaw(epochs=EPOCHS) if freezes else None)
+        self.do(partial(_fresh_study, freezes=freezes))
         self.do(lambda c: budget.set_budget(c, 1, trials))
         return multiple(*(self.join() for _ in range(3)))
 
@@ -119,6 +122,17 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
         if stored := self.allowed(self.writing("record", claim, epoch), claim, twice):
             self.written("record", claim, epoch)
             assert stored == [{epoch: {"loss": float(self.snapshot[claim.reservation_id, epoch])}}]
+
+    @rule(claim=claims, score=st.integers(0, 3), twice=st.booleans())
+    def reach_rung(self, claim: Claim | None, score: int, twice: bool) -> None:
+        """Its trial pauses, or goes on as one of the best."""
+        if claim is None or self.rule is None:
+            return
+        rule = self.rule
+        for paused in self.allowed(
+            lambda c: rungs.judge(c, claim.attempt_id, rule, {1: float(score)}), claim, twice
+        ):
+            assert paused == self.judged(claim, score)
 
     @rule(
         claim=claims,
@@ -402,7 +416,7 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
         counts = self.do(lambda c: budget.count(c, 1))
         assert counts.budget == self.trials
         assert counts.held == len(self.live)
-        assert counts.waiting == len(self.ordinals.keys() - self.settled.keys()) - len(self.live)
+        assert (counts.waiting, counts.paused) == (len(self.waiting), len(self.frozen))
         assert counts.finished == self.finished
         assert counts.finished + counts.held <= self.trials, "the budget is exceeded"
         assert counts.failed == sum(outcome in FAILURES for outcome in self.settled.values())
@@ -442,13 +456,16 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
             self.do(lambda c, a=got.attempt_id: leases.settle(c, a, Outcome.COMPLETE, 0.5))  # type: ignore[misc]
         assert got is NoWork.DONE
         counts = self.do(lambda c: budget.count(c, 1))
-        assert (counts.finished, counts.held, counts.waiting) == (self.trials, 0, 0)
+        assert (counts.finished, counts.held, counts.waiting, counts.paused) == (self.trials, 0, 0, 0)
 
 
-def _fresh_study(connection: Connection) -> None:
+def _fresh_study(connection: Connection, freezes: bool) -> None:
     connection.execute(text("DELETE FROM hpo.studies"))
     connection.execute(
-        text("INSERT INTO hpo.studies (study_id, name, spec, budget) VALUES (1, 's', '{\"seed\": 0}', 1)")
+        text(
+            "INSERT INTO hpo.studies (study_id, name, spec, budget) VALUES (1, 's', CAST(:spec AS json), 1)"
+        ),
+        {"spec": json.dumps({"seed": 0} | ({"pruner": "freeze-thaw", "epochs": EPOCHS} if freezes else {}))},
     )
 
 

@@ -60,6 +60,7 @@ def _status_text(found: StudyStatus) -> str:
             "trials",
             f"{found.finished} of {found.budget} finished, {found.running} running"
             + (f", {found.prepared} prepared" if found.prepared else "")
+            + (f", {found.paused} paused" if found.paused else "")
             + f", {found.waiting} waiting"
             + (f" ({found.enqueued} enqueued)" if found.enqueued else "")
             + ", "

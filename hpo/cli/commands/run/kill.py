@@ -15,7 +15,7 @@ from hpo.options.fields import NUMBER
 @option("--trial", metavar="N", type=Number(NUMBER), required=True, help="Number of the trial.")
 @options.storage_option
 def kill(study: str, trial: int, storage: str | None) -> None:
-    """End one trial, running or waiting, as pruned.
+    """End one trial, running, waiting or paused, as pruned.
 
     It counts towards --trials, and the sampler learns from its epochs. Its agent goes on with the next trial. A trial
     that is enqueued and has not begun is withdrawn: it does not count.

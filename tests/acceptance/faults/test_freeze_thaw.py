@@ -1,0 +1,46 @@
+"""A study whose trials pause and go on, under agents that are killed."""
+
+from __future__ import annotations
+
+from tests.acceptance.service import Service
+
+TRIALS, EPOCHS = 9, 9
+RUNGS = (1, 3)
+
+
+def test_killed_agents_leave_every_trial_as_an_undisturbed_study_does(service: Service) -> None:
+    service.set(TEST_EPOCH_SECONDS=0.05)
+    for paused in (1, 4):
+        agent = service.launch(
+            "Counted", "--trials", TRIALS, "--workers", 2, "--epochs", EPOCHS, "--pruner", "freeze-thaw"
+        )
+        service.wait_for(
+            lambda: (
+                service.value("SELECT count(*) FROM hpo.trials WHERE paused_epoch IS NOT NULL") >= paused  # noqa: B023
+            )
+        )
+        agent.kill()
+    assert "paused" in service.hpo("status", "--study", "s").out
+    assert "1 paused" not in service.finish(TRIALS, EPOCHS).out
+
+    trials = service.rows("SELECT reservation_id, outcome, epochs, params, lost FROM hpo.trials")
+    assert {trial.epochs for trial in trials} <= {*RUNGS, EPOCHS}
+    # Of nine at the first rung, three or more of the best third so far have gone on.
+    assert 3 <= sum(trial.epochs > RUNGS[0] for trial in trials) < TRIALS
+    assert "complete" in {trial.outcome for trial in trials} <= {"complete", "pruned"}
+    for trial in trials:
+        rows = service.rows(
+            "SELECT epoch, (metrics->>'loss')::float AS loss FROM hpo.epochs WHERE reservation_id = :t",
+            t=trial.reservation_id,
+        )
+        assert {row.epoch: row.loss for row in rows} == {
+            epoch: (trial.params["x"] - 2) ** 2 + 1 / epoch for epoch in range(1, trial.epochs + 1)
+        }
+    # A trial that was paused when its agent was killed is not lost.
+    lost = service.value("SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost'")
+    assert lost == sum(trial.lost for trial in trials) <= 4
+    assert not list(service.checkpoints.glob("s@*/trial-*"))
+
+    more = service.hpo("launch", "--study", "s", "--trials", TRIALS + 3).clean()
+    assert f"{TRIALS + 3} of {TRIALS + 3} trials finished" in more.out
+    service.check_records(TRIALS + 3, EPOCHS)
