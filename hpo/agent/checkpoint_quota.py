@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, reservation_of, unlink
+from storage.budget import OpenReservations
 
 EVICTED = "evicted-"
 """Prefix of the names of folders that are being deleted."""
@@ -17,16 +18,15 @@ EVICTED = "evicted-"
 def enforce_quota(
     folder: Path,
     quota_bytes: int | None,
-    reservation_ids: Callable[[], tuple[Collection[int], Collection[int]]],
+    reservations: Callable[[], OpenReservations],
     while_waiting: Callable[[int, Callable[[], None]], bool],
 ) -> int:
     """Delete checkpoints until a study's folder holds at most `quota_bytes` of them; return the bytes left.
 
-    `reservation_ids` returns those of the open trials and of the running ones among them. `while_waiting` calls a
-    function if no agent holds a trial, or can begin it meanwhile, and returns whether it did.
-    The folders of finished trials are deleted first; then the spare checkpoint of each trial, waiting trials first;
-    then waiting trials, those with the fewest epochs first: they start from scratch. The newest checkpoint of a
-    running trial always stays.
+    `while_waiting` calls a function if no agent holds a trial, or can begin it meanwhile, and returns whether it did.
+    The folders of finished trials are deleted first; then the spare checkpoint of each trial, idle trials first; then
+    paused trials, the least promising first, and waiting ones, those with the fewest epochs first: they start from
+    scratch. The newest checkpoint of a running trial always stays.
     """
     # A link in place of the folder leads to files of others.
     found = [] if folder.is_symlink() else entries(folder)
@@ -35,32 +35,32 @@ def enforce_quota(
             CheckpointFolder(left_behind).delete()
     folders = {reservation_id: path for path in found if (reservation_id := reservation_of(path))}
     # After listing the folders: a trial that begins meanwhile must not pass for a finished one.
-    open_reservations, running_reservations = reservation_ids()
+    still_open = reservations()
     used = sum(_size(path) for path in folders.values())
-    finished = [path for reservation_id, path in folders.items() if reservation_id not in open_reservations]
-    waiting = {
-        reservation_id: path
-        for reservation_id, path in folders.items()
-        if reservation_id in open_reservations and reservation_id not in running_reservations
+    finished = [path for reservation_id, path in folders.items() if reservation_id not in still_open]
+    idle = {
+        reservation_id: path for reservation_id, path in folders.items() if reservation_id in still_open.idle
     }
-    running = [path for reservation_id, path in folders.items() if reservation_id in running_reservations]
+    running = [path for reservation_id, path in folders.items() if reservation_id in still_open.running]
     # Left by an agent that died before deleting them, or by a fenced trainer.
     for path in finished:
         used -= _remove(path)
     if quota_bytes is None:
         return used
-    for reservation_id, path in waiting.items():
+    for reservation_id, path in idle.items():
         # Partial files of killed trainers; a running trial's own trainer has removed its own.
         for half in _whole_or_none(CheckpointFolder(path).partial):
             size = _size(half)
             if while_waiting(reservation_id, partial(unlink, half)):
                 used -= size
-    for path in [*waiting.values(), *running]:
+    for path in [*idle.values(), *running]:
         for spare in _whole_or_none(CheckpointFolder(path).files)[:-1]:
             if used <= quota_bytes:
                 return used
             used -= _remove(spare)
-    for reservation_id, path in sorted(waiting.items(), key=lambda item: _newest_name(item[1])):
+    waiting = sorted(still_open.waiting & idle.keys(), key=lambda one: _newest_name(idle[one]))
+    for reservation_id in (*(one for one in still_open.paused if one in idle), *waiting):
+        path = idle[reservation_id]
         if used <= quota_bytes:
             break
         # Renamed while no agent can begin the trial, deleted afterwards without a lock.

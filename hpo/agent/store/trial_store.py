@@ -34,7 +34,7 @@ from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
 from storage import agents, attempts, budget, claims, leases, rungs
-from storage.budget import Counts, Failure
+from storage.budget import Counts, Failure, OpenReservations
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
@@ -250,8 +250,8 @@ class TrialStore:
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
         self._write(attempts.keep_log, attempt_id, tail, size)
 
-    def open_reservations(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the study's open trials, and those of them that an agent trains."""
+    def open_reservations(self) -> OpenReservations:
+        """Return the study's open trials."""
         return self._write(budget.open_reservations, self._study_id)
 
     def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:

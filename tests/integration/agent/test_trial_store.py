@@ -13,6 +13,7 @@ from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from storage.attempts import NEXT, LeaseLostError
+from storage.budget import OpenReservations
 from storage.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, begun, claimed, report
@@ -112,6 +113,7 @@ def test_trial_that_is_not_among_the_best_of_its_rung_pauses_until_it_is(frozen:
     frozen.expire_leases()
     other.reap_expired()
     assert (other.refresh().counts.paused, other.refresh().counts.waiting) == (1, 1)
+    assert other.open_reservations().paused == (1,)
     second, paused = reached(0.3)
     assert (second.fresh, paused) == (False, True)
     store.release(second.attempt_id)
@@ -241,11 +243,11 @@ def test_files_of_a_trial_are_touched_only_while_no_agent_holds_it(backend: Back
     claim, _ = begun(store)
     touched: list[str] = []
     assert not store.while_waiting(claim.reservation_id, lambda: touched.append("held"))
-    assert store.open_reservations() == (frozenset({claim.reservation_id}), frozenset({claim.reservation_id}))
+    assert store.open_reservations() == OpenReservations(running=frozenset({claim.reservation_id}))
     store.while_held(claim.attempt_id, lambda: touched.append("ours"))
     store.release(claim.attempt_id)
     assert store.while_waiting(claim.reservation_id, lambda: touched.append("waiting"))
-    assert store.open_reservations() == (frozenset({claim.reservation_id}), frozenset())
+    assert store.open_reservations() == OpenReservations(waiting=frozenset({claim.reservation_id}))
     assert touched == ["ours", "waiting"]
 
 

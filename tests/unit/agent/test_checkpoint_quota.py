@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from hpo.agent.checkpoint_quota import enforce_quota
+from storage.budget import OpenReservations
 
 FILE = 100
-OPEN, RUNNING = {2, 3, 4}, {2}
+OPEN = OpenReservations(running=frozenset({2}), waiting=frozenset({3, 4}))
 
 
 def fill(folder: Path) -> None:
@@ -31,7 +32,7 @@ def at_once(_reservation: int, act: Callable[[], None]) -> bool:
 
 def enforce(folder: Path, quota: int | None) -> tuple[int, list[str]]:
     fill(folder)
-    used = enforce_quota(folder / "s", quota, lambda: (OPEN, RUNNING), at_once)
+    used = enforce_quota(folder / "s", quota, lambda: OPEN, at_once)
     left = sorted(f"{path.parent.name[6:]}:{int(path.stem[6:])}" for path in folder.rglob("epoch-*"))
     assert used == FILE * len(left)
     assert (folder / "s" / "retrain-abc" / "kept").exists()
@@ -54,6 +55,13 @@ def test_waiting_trial_with_the_fewest_epochs_is_removed_next(tmp_path: Path) ->
     assert enforce(tmp_path, 2 * FILE)[1] == ["2:2", "3:9"]
 
 
+def test_paused_trial_is_removed_before_waiting_ones(tmp_path: Path) -> None:
+    fill(tmp_path)
+    paused = OpenReservations(running=frozenset({2}), paused=(3,), waiting=frozenset({4}))
+    assert enforce_quota(tmp_path / "s", 2 * FILE, lambda: paused, at_once) == 2 * FILE
+    assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-4"}
+
+
 def test_newest_checkpoint_of_a_running_trial_stays(tmp_path: Path) -> None:
     assert enforce(tmp_path, 1) == (FILE, ["2:2"])
 
@@ -62,11 +70,11 @@ def test_trial_that_begins_meanwhile_stays(tmp_path: Path) -> None:
     fill(tmp_path)
     begun = tmp_path / "s" / "trial-5"
 
-    def reservation_ids() -> tuple[set[int], set[int]]:
+    def reservations() -> OpenReservations:
         begun.mkdir()
-        return OPEN, RUNNING
+        return OPEN
 
-    enforce_quota(tmp_path / "s", None, reservation_ids, at_once)
+    enforce_quota(tmp_path / "s", None, reservations, at_once)
     assert begun.exists()
 
 
@@ -78,7 +86,7 @@ def test_waiting_trial_that_another_agent_has_begun_stays(tmp_path: Path) -> Non
         asked.append(reservation_id)
         return False
 
-    assert enforce_quota(tmp_path / "s", 1, lambda: (OPEN, RUNNING), begun) == 3 * FILE
+    assert enforce_quota(tmp_path / "s", 1, lambda: OPEN, begun) == 3 * FILE
     assert asked == [4, 3]
     assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-3", "trial-4"}
 
@@ -88,7 +96,7 @@ def test_folder_of_an_interrupted_deletion_is_removed(tmp_path: Path) -> None:
     half = tmp_path / "s" / "evicted-1234"
     half.mkdir()
     (half / "epoch-000001.npz").write_bytes(b"x")
-    enforce_quota(tmp_path / "s", None, lambda: (OPEN, RUNNING), at_once)
+    enforce_quota(tmp_path / "s", None, lambda: OPEN, at_once)
     assert not half.exists()
 
 
@@ -103,7 +111,7 @@ def test_partial_files_of_waiting_trials_are_removed(tmp_path: Path) -> None:
     def four_has_begun(reservation_id: int, act: Callable[[], None]) -> bool:
         return reservation_id != 4 and at_once(reservation_id, act)
 
-    used = enforce_quota(tmp_path / "s", 100 * FILE, lambda: (OPEN, RUNNING), four_has_begun)
+    used = enforce_quota(tmp_path / "s", 100 * FILE, lambda: OPEN, four_has_begun)
     assert [half.exists() for half in halves] == [True, False, True]
     # Without those of trial 1, which is finished, and one of three that were half written.
     assert used == 8 * FILE
@@ -120,6 +128,6 @@ def test_folder_may_disappear_while_it_is_measured(tmp_path: Path, monkeypatch: 
         return listed(path)
 
     monkeypatch.setattr(Path, "iterdir", gone)
-    enforce_quota(tmp_path / "s", 5 * FILE, lambda: (OPEN, RUNNING), at_once)
+    enforce_quota(tmp_path / "s", 5 * FILE, lambda: OPEN, at_once)
     assert (tmp_path / "s" / "trial-2" / "epoch-000002.npz").exists()
     assert not (tmp_path / "s" / "trial-1").exists()

@@ -15,7 +15,7 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.trial_value import Reported, reported
 from storage.attempts import NEXT, LeaseLostError
-from storage.budget import Counts, Failure, fields
+from storage.budget import Counts, Failure, OpenReservations, fields
 from storage.claims import Claim, NoWork
 from storage.leases import LeaseTimes
 
@@ -236,13 +236,16 @@ class FakeTrialStore:
     def keep_log(self, attempt_id: int, tail: str, size: int) -> None:  # noqa: ARG002
         self.study.logs[attempt_id] = tail
 
-    def open_reservations(self) -> tuple[frozenset[int], frozenset[int]]:
-        running = frozenset(trial.reservation_id for trial in self.study.undecided(running=True))
-        return running.union(one.reservation_id for one in self.study.undecided(running=False)), running
+    def open_reservations(self) -> OpenReservations:
+        idle = self.study.undecided(running=False)
+        return OpenReservations(
+            frozenset(trial.reservation_id for trial in self.study.undecided(running=True)),
+            tuple(trial.reservation_id for trial in idle if trial.paused),
+            frozenset(trial.reservation_id for trial in idle if not trial.paused),
+        )
 
     def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:
-        undecided, running = self.open_reservations()
-        waiting = reservation_id in undecided - running
+        waiting = reservation_id in self.open_reservations().idle
         if waiting:
             act()
         return waiting
