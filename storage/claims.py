@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import FreezeThaw
@@ -71,32 +71,59 @@ def claim(
     held = _held(connection, agent_id, slot)
     if held is not None:
         return _read(connection, held)
-    ends = goals.end_if_reached(connection, study_id)
-    counts = budget.count(connection, study_id)
-    if counts.left == 0:
-        return NoWork.DONE
-    rule = rungs.rule_of(study)
-    fresh = untrained = False
-    reservation_id = _begun(connection, study_id, counts, rule, ends=ends)
-    if reservation_id is None and counts.begun < counts.budget:
-        reservation_id, fresh = _reserve(connection, study_id, int(study.seed or 0)), True
-    if reservation_id is None and rule is not None and counts.held == 0:
-        # All that is left is paused.
-        rungs.end_paused(connection, study_id)
-        return NoWork.DONE
-    if reservation_id is None:
-        reservation_id = _take_prefetched(connection, study_id, agent_id) if device != NEXT else None
-        if reservation_id is None:
-            return NoWork.ELSEWHERE
-        untrained = not _was_trained(connection, reservation_id)
+    chosen = _chosen(connection, study_id, study, agent_id, host, device)
+    if isinstance(chosen, NoWork):
+        return chosen
     attempt_id: int = connection.execute(
         text(
             "INSERT INTO hpo.attempts (reservation_id, agent_id, slot, device, host, lease_until) VALUES"
             " (:t, :a, :s, :d, :h, clock_timestamp() + :lease * interval '1 second') RETURNING attempt_id"
         ),
-        {"t": reservation_id, "a": agent_id, "s": slot, "d": device, "h": host, "lease": lease_seconds},
+        {
+            "t": chosen.reservation_id,
+            "a": agent_id,
+            "s": slot,
+            "d": device,
+            "h": host,
+            "lease": lease_seconds,
+        },
     ).scalar_one()
-    return _read(connection, attempt_id, fresh=fresh, untrained=untrained)
+    return _read(connection, attempt_id, fresh=chosen.fresh, untrained=chosen.untrained)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """The reservation of a claim, with the facts that `Claim` explains."""
+
+    reservation_id: int
+    fresh: bool = False
+    untrained: bool = False
+
+
+def _chosen(
+    connection: Connection, study_id: int, study: Row[Any], agent_id: int, host: str, device: str
+) -> _Chosen | NoWork:
+    """Return the reservation that a free slot trains next, or the reason why there is none."""
+    ends = goals.end_if_reached(connection, study_id)
+    counts = budget.count(connection, study_id)
+    if counts.left == 0:
+        return NoWork.DONE
+    rule = rungs.rule_of(study)
+    reservation_id = _waiting(connection, study_id) if counts.waiting else None
+    if reservation_id is None and rule is not None and counts.paused and not ends:
+        reservation_id = _thawed(connection, study_id, counts, rule, host)
+    if reservation_id is not None:
+        return _Chosen(reservation_id=reservation_id)
+    if counts.begun < counts.budget:
+        return _Chosen(reservation_id=_reserve(connection, study_id, int(study.seed or 0)), fresh=True)
+    if rule is not None and counts.held == 0:
+        # All that is left is paused.
+        rungs.end_paused(connection, study_id)
+        return NoWork.DONE
+    reservation_id = _take_prefetched(connection, study_id, agent_id) if device != NEXT else None
+    if reservation_id is None:
+        return NoWork.ELSEWHERE
+    return _Chosen(reservation_id=reservation_id, untrained=not _was_trained(connection, reservation_id))
 
 
 def _held(connection: Connection, agent_id: int, slot: int) -> int | None:
@@ -107,19 +134,14 @@ def _held(connection: Connection, agent_id: int, slot: int) -> int | None:
     ).scalar_one_or_none()
 
 
-def _begun(
-    connection: Connection, study_id: int, counts: Counts, rule: FreezeThaw | None, *, ends: bool
-) -> int | None:
-    """Return the trial that goes on now: a waiting one, else a paused one unless the study `ends` at a goal."""
-    if counts.held >= counts.left:
-        return None
-    if counts.waiting:
-        return _waiting(connection, study_id)
-    if rule is None or ends or not counts.paused:
-        return None
+def _thawed(connection: Connection, study_id: int, counts: Counts, rule: FreezeThaw, host: str) -> int | None:
+    """Thaw the paused trial that goes on now, if one does, and return its reservation."""
     standings = rungs.read(connection, study_id, rule)
-    thawed = rule.thawed(standings)
-    if thawed is None and counts.held == 0 and counts.begun >= counts.budget:
+    begins = counts.begun < counts.budget
+    thawed: int | None = None
+    if (rung := rule.thawed(standings)) is not None:
+        thawed = rungs.on_host(connection, study_id, rule, rung, host, anyway=not begins)
+    elif counts.held == 0 and not begins:
         thawed = rule.finalist(standings, counts.complete)
     if thawed is not None:
         rungs.thaw(connection, thawed)

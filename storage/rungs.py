@@ -120,6 +120,46 @@ def read(connection: Connection, study_id: int, rule: FreezeThaw) -> list[Rung]:
     ]
 
 
+_PROMOTABLE = (
+    "SELECT t.reservation_id, t.paused_score, last.host FROM hpo.trials t"
+    " CROSS JOIN LATERAL (SELECT a.host FROM hpo.attempts a"
+    "  WHERE a.reservation_id = t.reservation_id ORDER BY a.attempt_id DESC LIMIT 1) AS last"
+    " WHERE t.study_id = :s AND t.paused_epoch = :e AND t.outcome IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM hpo.attempts a"
+    "  WHERE a.reservation_id = t.reservation_id AND a.ended_at IS NULL)"
+    " AND (t.paused_score, t.reservation_id) <= (SELECT r.score, r.reservation_id FROM hpo.rungs r"
+    "  WHERE r.study_id = :s AND r.epoch = :e ORDER BY r.score, r.reservation_id OFFSET :most - 1 LIMIT 1)"
+)
+"""The paused trials of a rung that are among its best `:most` trials, each with the host of its last attempt."""
+
+_OTHER_HOSTS = (
+    "SELECT DISTINCT host FROM hpo.agents WHERE study_id = :s AND host <> :host AND ended_at IS NULL"
+    " AND seen_at > clock_timestamp() - coalesce(lease_seconds, 120) * interval '1 second'"
+)
+
+
+def on_host(
+    connection: Connection, study_id: int, rule: FreezeThaw, rung: Rung, host: str, *, anyway: bool
+) -> int | None:
+    """Return the paused trial of a rung that goes on, on this host: checkpoints of others may be out of its reach.
+
+    Trials whose agents have left are as good as its own. Where all were paused on hosts that still have agents, these
+    take them: it is None then, or the best of them `anyway`.
+    """
+    assert rung.best_paused is not None
+    others = list(connection.execute(text(_OTHER_HOSTS), {"s": study_id, "host": host}).scalars())
+    if not others:
+        return rung.best_paused.trial
+    found = connection.execute(
+        text(
+            f"SELECT reservation_id FROM ({_PROMOTABLE}) AS promotable WHERE host <> ALL(:others)"
+            " ORDER BY host <> :host, paused_score, reservation_id LIMIT 1"
+        ),
+        {"s": study_id, "e": rung.epoch, "most": rule.quota(rung.reached), "host": host, "others": others},
+    ).scalar_one_or_none()
+    return rung.best_paused.trial if found is None and anyway else found
+
+
 def thaw(connection: Connection, reservation_id: int) -> None:
     """Let a paused trial go on; the study's row must be locked."""
     connection.execute(

@@ -61,14 +61,18 @@ class FreezeThaw:
 
     def continues(self, *, rank: int, reached: int, score: float) -> bool:
         """Whether a trial passes a rung: `reached` trials have reached it, `rank` of them with a better score."""
-        return math.isfinite(score) and rank < reached // self.reduction
+        return math.isfinite(score) and rank < self.quota(reached)
 
-    def thawed(self, rungs: Sequence[Rung]) -> int | None:
-        """Return the paused trial that goes on next: the best of the highest rung that has one among its best."""
+    def quota(self, reached: int) -> int:
+        """Return the number of best trials that go on of those that have reached a rung."""
+        return reached // self.reduction
+
+    def thawed(self, rungs: Sequence[Rung]) -> Rung | None:
+        """Return the rung whose best paused trial goes on next: the highest one that has one among its best."""
         for rung in sorted(rungs, key=lambda one: one.epoch, reverse=True):
             best = rung.best_paused
             if best is not None and self.continues(rank=best.rank, reached=rung.reached, score=best.score):
-                return best.trial
+                return rung
         return None
 
     def finalist(self, rungs: Sequence[Rung], complete: int) -> int | None:
@@ -117,7 +121,8 @@ class Ladder:
 
     def thaw(self) -> int | None:
         """Take the paused trial that goes on next."""
-        return self._take(self.rule.thawed(self.rungs()))
+        rung = self.rule.thawed(self.rungs())
+        return self._take(None if rung is None or rung.best_paused is None else rung.best_paused.trial)
 
     def finish(self, complete: int) -> int | None:
         """Take the paused trial that goes on although nothing trains and no configuration is left."""

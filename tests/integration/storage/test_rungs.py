@@ -1,0 +1,189 @@
+"""Rungs of freeze-thaw in the database: claims follow the rule, prefer their own host, and end the study."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from hpo.outcomes import Outcome
+from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder
+from storage import agents, attempts, claims, goals, leases, rungs
+from storage.claims import Claim, NoWork
+from storage.engine import Database
+
+RULE = FreezeThaw(epochs=9)
+LEASE = 3600.0
+
+
+class Frozen:
+    """A study of nine epochs a trial, whose agents are on several hosts."""
+
+    def __init__(self, database: Database, trials: int, **spec: object) -> None:
+        self.do: Callable[..., Any] = database.transaction
+        self.spec = {
+            "seed": 0,
+            "pruner": NAME,
+            "epochs": RULE.epochs,
+            "metric": "loss",
+            "direction": "minimize",
+        }
+        row = {"spec": json.dumps(self.spec | spec), "n": trials}
+        self.execute(
+            "INSERT INTO hpo.studies (study_id, name, spec, budget) VALUES (1, 's', CAST(:spec AS json), :n)",
+            **row,
+        )
+
+    def execute(self, sql: str, **values: object) -> Any:
+        return self.do(lambda c: c.execute(text(sql), values))
+
+    def agent(self, host: str = "here") -> int:
+        def join(c: Connection) -> int:
+            agent = agents.new_agent_id(c)
+            agents.join(c, agent, 1, host, 1, "boot:1:0", 4, {}, LEASE)
+            return agent
+
+        found: int = self.do(join)
+        return found
+
+    def claim(self, agent: int, slot: int = 0, host: str = "here") -> Claim | NoWork:
+        found: Claim | NoWork = self.do(lambda c: claims.claim(c, 1, agent, host, slot, "cpu:0", LEASE))
+        return found
+
+    def reach(self, claim: Claim, rung: int, value: float) -> bool:
+        """Record the epochs up to a rung with a value; if the trial is paused there, release it and return True."""
+
+        def write(c: Connection) -> bool:
+            attempts.record(c, claim.attempt_id, [(e, {"loss": value}, 0.1) for e in range(1, rung + 1)])
+            paused = rungs.judge(c, claim.attempt_id, RULE, {rung: value})
+            if paused:
+                leases.release(c, claim.attempt_id)
+            return paused
+
+        found: bool = self.do(write)
+        return found
+
+    def settle(self, claim: Claim, value: float) -> None:
+        self.do(lambda c: leases.settle(c, claim.attempt_id, Outcome.COMPLETE, value))
+
+    def outcomes(self) -> list[tuple[str, float | None]]:
+        rows = self.execute("SELECT outcome, value FROM hpo.trials ORDER BY ordinal")
+        return [(row.outcome, row.value) for row in rows]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_claims_follow_the_rule_in_memory(database: Database, seed: int) -> None:
+    """The same pauses, promotions and finalists, with equal scores and scores that are not finite among them."""
+    study, ladder, draw = Frozen(database, 25), Ladder(RULE), random.Random(seed)
+    agent, complete = study.agent(), 0
+    reservations: list[int] = []
+    reached: dict[int, int] = {}
+    while isinstance(claim := study.claim(agent), Claim):
+        expected = ladder.thaw()
+        if expected is None and len(reservations) == 25:
+            expected = ladder.finish(complete)
+        assert claim.fresh is (expected is None)
+        if expected is None:
+            reservations.append(claim.reservation_id)
+        else:
+            assert claim.reservation_id == reservations[expected]
+        number = reservations.index(claim.reservation_id)
+        for rung in (*RULE.rungs, RULE.epochs):
+            value = draw.choice((0.1, 0.2, 0.3, 0.4, math.nan))
+            if rung <= reached.get(number, 0):
+                continue
+            reached[number] = rung
+            if rung == RULE.epochs:
+                study.settle(claim, value)
+                complete += 1
+            elif study.reach(claim, rung, value):
+                assert not ladder.report(number, rung, value)
+                break
+            else:
+                assert ladder.report(number, rung, value)
+    assert claim is NoWork.DONE
+    assert ladder.finish(complete) is None
+    outcomes = [outcome for outcome, _ in study.outcomes()]
+    assert (outcomes.count("complete"), outcomes.count("pruned")) == (complete, 25 - complete)
+
+
+@pytest.mark.parametrize(
+    ("rule", "direction", "values"),
+    [
+        ("last", "minimize", [0.5, 0.4, None]),
+        ("best", "minimize", [0.3, 0.4, 0.1]),
+        ("best", "maximize", [0.5, 0.4, 0.1]),
+    ],
+)
+def test_trial_that_never_goes_on_has_its_value_so_far(
+    database: Database, rule: str, direction: str, values: list[float | None]
+) -> None:
+    study = Frozen(database, 3, value=rule, direction=direction)
+    agent = study.agent()
+    for slot, losses in enumerate(((0.3, 0.5), (0.4, 0.4), (0.1, math.nan))):
+        claim = study.claim(agent, slot)
+        assert isinstance(claim, Claim)
+        epochs = [(epoch, {"loss": loss}, 0.1) for epoch, loss in enumerate(losses, 1)]
+        study.do(lambda c, a=claim.attempt_id, e=epochs: attempts.record(c, a, e))
+        study.do(lambda c, a=claim.attempt_id: rungs.judge(c, a, RULE, {1: 0.5}))
+        study.do(lambda c, a=claim.attempt_id: leases.release(c, a))
+    study.do(lambda c: rungs.end_paused(c, 1))
+    assert study.outcomes() == [("pruned", value) for value in values]
+
+
+def test_goal_ends_a_study_whatever_is_paused(database: Database) -> None:
+    study = Frozen(database, 9, target=0.25)
+    agent = study.agent()
+    for value in (0.5, 0.4, 0.6):
+        claim = study.claim(agent)
+        assert isinstance(claim, Claim)
+        assert study.reach(claim, 1, value)
+    claim = study.claim(agent)
+    assert isinstance(claim, Claim)
+    assert not claim.fresh
+    study.settle(claim, 0.25)
+    assert study.claim(agent) is NoWork.DONE
+    assert study.outcomes() == [("pruned", 0.5), ("complete", 0.25), ("pruned", 0.6)]
+    found = study.do(lambda c: goals.read(c, 1))
+    assert (found.reached, found.best_value) == ("target", 0.25)
+
+
+def test_trial_goes_on_where_its_checkpoint_is(database: Database) -> None:
+    study = Frozen(database, 7)
+    here, there = study.agent(), study.agent("there")
+    running = study.claim(here, 9)
+    for agent, host, values in ((there, "there", (0.2, 0.7, 0.8)), (here, "here", (0.4, 0.5, 0.6))):
+        held = [study.claim(agent, slot, host) for slot in range(3)]
+        for claim, value in zip(held, values, strict=True):
+            assert isinstance(claim, Claim)
+            assert claim.fresh
+            study.do(lambda c, a=claim.attempt_id, v=value: rungs.judge(c, a, RULE, {1: v}))
+        for claim in held:
+            assert isinstance(claim, Claim)
+            # As if all had reached the rung at once.
+            study.execute(
+                "UPDATE hpo.trials t SET paused_epoch = 1, paused_score = r.score FROM hpo.rungs r"
+                " WHERE r.reservation_id = t.reservation_id AND t.reservation_id = :t",
+                t=claim.reservation_id,
+            )
+            study.do(lambda c, a=claim.attempt_id: leases.release(c, a))
+
+    def score(claim: Claim | NoWork) -> float | None:
+        assert isinstance(claim, Claim)
+        found: float | None = study.execute(
+            "SELECT score FROM hpo.rungs WHERE reservation_id = :t", t=claim.reservation_id
+        ).scalar_one_or_none()
+        return found
+
+    # Of six, 0.2 and 0.4 go on.
+    assert score(study.claim(here, 0)) == 0.4
+    assert isinstance(running, Claim)
+    study.execute("UPDATE hpo.studies SET budget = 8")
+    assert score(study.claim(here, 1)) is None, "a new configuration, because the other host has an agent"
+    study.execute("UPDATE hpo.agents SET ended_at = clock_timestamp() WHERE host = 'there'")
+    assert score(study.claim(here, 2)) == 0.2
