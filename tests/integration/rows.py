@@ -17,7 +17,7 @@ from hpo.analysis.statistics import summarize
 from hpo.search.spec import StudySpec
 from storage import retrains
 from storage.engine import Database
-from storage.tables import agents, attempts, epochs, studies, trials
+from storage.tables import agents, attempts, epochs, rungs, studies, trials
 from tests.specs import spec as make_spec
 
 SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
@@ -103,6 +103,9 @@ class StudyRows:
     def epoch(self, reservation_id: int, attempt_id: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         ids = {"reservation_id": reservation_id, "attempt_id": attempt_id, "epoch": epoch}
         self._insert(epochs, metrics=dict(metrics), seconds=1.0, **ids)
+
+    def rung(self, reservation_id: int, epoch: int, score: float) -> None:
+        self._insert(rungs, reservation_id=reservation_id, epoch=epoch, study_id=self.study_id, score=score)
 
     def _insert(self, table: Table, **values: Any) -> int:
         """Insert a row and return the first column of its primary key."""

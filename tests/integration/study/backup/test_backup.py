@@ -36,7 +36,9 @@ def file(database: Database, tmp_path: Path) -> Path:
     reservation_id = study.trial("complete", 0.75, completed=1, error=CURIOUS)
     attempt = study.attempt(reservation_id, agent, ended=1.0)
     study.epoch(reservation_id, attempt, 1, {"loss": "NaN", "val_accuracy": 0.1 + 0.2})
-    study.attempt(study.trial(), agent)
+    paused = study.trial(paused_epoch=3, paused_score=math.inf)
+    study.attempt(paused, agent)
+    study.rung(paused, 3, math.inf)
     optuna_trial = study.study.ask()
     optuna_trial.report(math.nan, 1)
     optuna_trial.report(math.inf, 2)
@@ -82,6 +84,13 @@ def test_restored_study_has_the_same_values(database: Database, file: Path) -> N
     assert database.optuna.get_study_system_attrs(study_id) == notes
     query = "SELECT array_agg(outcome ORDER BY attempt_id) FROM hpo.attempts"
     assert database.transaction(lambda c: c.scalar(text(query))) == [None, None, None, "released"]
+    query = (
+        "SELECT paused_epoch, paused_score, epoch, score, rungs.study_id = trials.study_id FROM hpo.rungs"
+        " JOIN hpo.trials USING (reservation_id)"
+    )
+    assert (
+        database.transaction(lambda c: c.execute(text(query)).all()) == [(3, math.inf, 3, math.inf, True)] * 2
+    )
 
 
 def test_backup_of_revision_0002_restores(database: Database) -> None:
