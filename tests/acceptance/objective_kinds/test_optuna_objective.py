@@ -95,6 +95,11 @@ def test_interrupted_trial_begins_again_with_its_values(service: Service) -> Non
     ("function", "options", "message"),
     [
         ("objective", ("--epochs", 3), "--epochs does not apply to an Optuna objective"),
+        (
+            "objective",
+            ("--pruner", "freeze-thaw"),
+            "--pruner freeze-thaw does not apply to an Optuna objective",
+        ),
         ("objective", ("--limit", 3), "--limit does not apply to an Optuna objective"),
         ("objective", ("--param", "lr"), "--param lr: write NAME=VALUE"),
         ("objective", ("--param", "lr=9"), "--param lr=9: 9 lies outside 0.0001..0.1"),
