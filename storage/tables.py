@@ -129,6 +129,7 @@ trials = Table(
     ),
     Column("paused_score", Double, comment="its score at that rung, as in rungs"),
     Index("ix_trials_study_id", "study_id", "outcome"),
+    Index("ix_trials_ordinal", "study_id", "ordinal"),
     Index(
         "ix_trials_paused",
         "study_id",

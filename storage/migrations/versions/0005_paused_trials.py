@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("paused_score", sa.Double, comment="its score at that rung, as in rungs"),
     ):
         op.add_column("trials", column, schema="hpo")
+    op.create_index("ix_trials_ordinal", "trials", ["study_id", "ordinal"], schema="hpo")
     op.create_index(
         "ix_trials_paused",
         "trials",
