@@ -35,13 +35,13 @@ class Jax(Backend):
         self._set(_PREALLOCATE, "false" if fraction is None else "true")
 
     def configure(self, device: Device) -> None:
-        import jax  # type: ignore[import-not-found,unused-ignore]
+        import jax
 
         if device.gpu is None:
             jax.config.update("jax_platforms", "cpu")
 
     def compute_capability(self) -> float:
-        import jax  # type: ignore[import-not-found,unused-ignore]
+        import jax
 
         try:
             return float(jax.devices()[0].compute_capability)
@@ -55,7 +55,7 @@ class Jax(Backend):
         batch: Batch | None = None,
         resident: Sequence[Any] = (),
     ) -> Steps:
-        import jax  # type: ignore[import-not-found,unused-ignore]
+        import jax
 
         # `resident` stays an argument, because a compiled function copies the arrays that it closes over.
         return super().training_steps(model, targets, None if batch is None else jax.jit(batch), resident)

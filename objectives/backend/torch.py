@@ -41,13 +41,13 @@ class Torch(Backend):
             cuda._lazy_call(limit)
 
     def configure(self, device: Device) -> None:
-        import torch  # type: ignore[import-not-found,unused-ignore]
+        import torch
 
         torch.set_num_threads(device.threads)
         torch.use_deterministic_algorithms(device.gpu is None)
 
     def compute_capability(self) -> float:
-        import torch  # type: ignore[import-not-found,unused-ignore]
+        import torch
 
         return (
             float("{}.{}".format(*torch.cuda.get_device_capability())) if torch.cuda.is_available() else 0.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,13 @@ _CHANNELS = (1, 3, 4)
 """Numbers of channels of images."""
 _IMAGE_DIMENSIONS = 4
 _SCALARS = (str, bytes, bool, int, float, np.generic)
+_NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
+_MOST_SPLITS = 3
+"""Longest list that may be splits, and not rows."""
+_NO_NUMPY = ("torch.bfloat16", "torch.float8")
+"""Beginnings of the types of PyTorch that NumPy lacks."""
+_MISSING = ("NoneType", "NAType", "NaTType")
+"""Types of values that are missing; also numbers that are not equal to themselves."""
 
 
 class UnreadableError(Exception):
@@ -22,9 +30,26 @@ class UnreadableError(Exception):
 
 def is_array(value: object) -> bool:
     """Return whether `array_of` takes a value."""
+    if _is_column(value):
+        return True
+    if isinstance(value, list | tuple):
+        if not value:
+            return False
+        rows = isinstance(value, list) and (_is_row(value[0]) or library_of(value[0]) == "PIL")
+        scalars = isinstance(value[0], _SCALARS)
+        return (len(value) > _MOST_SPLITS and (rows or scalars)) or (isinstance(value, list) and scalars)
+    return not isinstance(value, Mapping) and _is_row(value)
+
+
+def _is_column(value: object) -> bool:
+    """Return whether a value is a column of a data set of Hugging Face."""
+    return library_of(value) == "datasets" and type(value).__name__ == "Column"
+
+
+def _is_row(value: object) -> bool:
     if isinstance(value, list):
-        return bool(value) and isinstance(value[0], _SCALARS)
-    return not isinstance(value, Mapping) and hasattr(value, "shape") and hasattr(value, "__array__")
+        return bool(value) and isinstance(value[0], (*_SCALARS, list))
+    return hasattr(value, "shape") and (hasattr(value, "__array__") or hasattr(value, "toarray"))
 
 
 def array_of(value: Any) -> Array:
@@ -34,18 +59,48 @@ def array_of(value: Any) -> Array:
         UnreadableError: they are neither.
     """
     library = library_of(value)
+    if isinstance(value, list | tuple) or _is_column(value):
+        return rows_of(list(value))
     if library == "torch":
-        return channels_last(value.detach().cpu().numpy())
+        return channels_last(_of_tensor(value))
+    if hasattr(value, "toarray"):
+        raise UnreadableError("is sparse: return it as .toarray() if it fits into memory")
     if library in ("pandas", "polars"):
         value = _of_frame(value)
     masked = np.ma.getmaskarray(value).ravel() if np.ma.is_masked(value) else None
     if masked is not None:
         row = int(masked.argmax()) // max(1, masked.size // len(value))
         raise UnreadableError(f"has a masked value in row {row}: remove the row, or fill in the value")
-    array = np.asarray(value)
+    return _converted(np.asarray(value))
+
+
+def _converted(array: Array) -> Array:
     if array.ndim == 0:
         raise UnreadableError("is a single value, not one for each row")
+    # Of TensorFlow and JAX.
+    if array.dtype.type.__module__ == "ml_dtypes" and "float" in array.dtype.name:
+        found: Array = array.astype(np.float32)
+        return found
     return _without_objects(array) if array.dtype.hasobject else array
+
+
+def rows_of(values: Any) -> Array:
+    """Return the values of some rows as an array; images of Pillow and tensors are converted.
+
+    Raises:
+        UnreadableError: as `array_of`, or the rows have several shapes.
+    """
+    if isinstance(values, tuple | list) and values:
+        if library_of(values[0]) == "PIL":
+            return _pictures(values)
+        if library_of(values[0]) == "torch":
+            values = [_of_tensor(item) for item in values]
+            _check_shapes(values)
+            return channels_last(np.stack(values))
+        if not isinstance(values[0], _SCALARS):
+            _check_shapes(values)
+        return _converted(np.asarray(values))
+    return array_of(values)
 
 
 def channels_last(images: Array) -> Array:
@@ -59,16 +114,42 @@ def library_of(value: object) -> str:
     return type(value).__module__.partition(".")[0]
 
 
+def _of_tensor(tensor: Any) -> Array:
+    if getattr(tensor, "layout", None) is not None and "strided" not in str(tensor.layout):
+        raise UnreadableError("is sparse: return it as .to_dense() if it fits into memory")
+    narrow = str(getattr(tensor, "dtype", "")).startswith(_NO_NUMPY)
+    found: Array = (tensor.float() if narrow else tensor).detach().cpu().numpy()
+    return found
+
+
 def _of_frame(frame: Any) -> Any:
-    names = getattr(frame, "columns", None)
-    array = frame.to_numpy()
-    if names is not None and array.dtype.hasobject:
-        texts = [str(name) for name in names if np.asarray(frame[name].to_numpy()).dtype.hasobject]
+    """Return a series, or a table of numbers alone or of texts alone."""
+    if getattr(frame, "columns", None) is None:
+        return frame.to_numpy()
+    names = [str(name) for name in frame.columns]
+    positions = range(len(names))
+    columns = [frame.iloc[:, i] if hasattr(frame, "iloc") else frame.to_series(i) for i in positions]
+    kinds = [np.asarray(column.head(1).to_numpy()).dtype.kind for column in columns]
+    if all(kind in "buif" for kind in kinds):
+        found = frame.to_numpy()
+        if not found.dtype.hasobject:
+            return found
+    arrays = [_column(column.to_numpy(), name) for column, name in zip(columns, names, strict=True)]
+    others = [name for name, array in zip(names, arrays, strict=True) if array.dtype.kind not in "buif"]
+    if others and any(array.dtype.kind not in "US" for array in arrays):
         raise UnreadableError(
-            f"is a table with columns that are no numbers ({', '.join(texts[:5])}): encode them as numbers, or leave"
+            f"is a table with columns that are no numbers ({', '.join(others[:5])}): encode them as numbers, or leave"
             " them out"
         )
-    return array
+    return np.stack(arrays, axis=1)
+
+
+def _column(values: Any, name: str) -> Array:
+    array = np.asarray(values)
+    try:
+        return _without_objects(array) if array.dtype.hasobject else array
+    except UnreadableError as exc:
+        raise UnreadableError(f"is a table, and its column {name} {exc}") from exc
 
 
 def _without_objects(array: Array) -> Array:
@@ -76,10 +157,42 @@ def _without_objects(array: Array) -> Array:
     kinds = {type(item) for item in array.flat}
     if kinds <= {str, np.str_} or kinds <= {bytes, np.bytes_}:
         return array.astype("U" if kinds <= {str, np.str_} else "S")
-    if all(issubclass(kind, bool | int | float | np.number | np.bool_) for kind in kinds):
-        return np.array(array.tolist())
-    shapes = {np.shape(item) for item in array.flat if isinstance(item, np.ndarray)}
-    if len(shapes) > 1:
-        raise UnreadableError(f"holds arrays of several shapes ({', '.join(map(str, sorted(shapes)[:3]))})")
+    numbers = {kind for kind in kinds if issubclass(kind, _NUMBERS)}
+    if kinds == numbers:
+        return array.astype(np.float64) if Decimal in kinds else np.array(array.tolist())
+    texts = {str, np.str_, bytes, np.bytes_}
+    if kinds - numbers - texts <= {kind for kind in kinds if kind.__name__ in _MISSING}:
+        missing = [type(item).__name__ in _MISSING or item != item for item in array.flat]
+        if any(missing):
+            row = missing.index(True) // max(1, array.size // len(array))
+            raise UnreadableError(f"has no value in row {row}: remove the row, or fill in the value")
+    if array.ndim == 1 and kinds <= {np.ndarray, list, tuple}:
+        return rows_of(list(array))
     names = ", ".join(sorted(kind.__name__ for kind in kinds)[:5])
     raise UnreadableError(f"holds Python objects ({names}), not numbers or strings alone")
+
+
+def _pictures(pictures: Sequence[Any]) -> Array:
+    plain = [
+        picture if picture.mode in ("L", "RGB", "I;16") else picture.convert("RGB") for picture in pictures
+    ]
+    modes = {picture.mode for picture in plain}
+    if len(modes) > 1:
+        plain = [picture.convert("RGB") for picture in plain]
+    arrays = [np.asarray(picture) for picture in plain]
+    _check_shapes([array[..., 0] if array.ndim > 2 else array for array in arrays])
+    return np.stack(arrays)
+
+
+def _check_shapes(values: Iterable[Any]) -> None:
+    try:
+        shapes = {np.shape(item) for item in values}
+    except ValueError as exc:
+        raise UnreadableError(
+            "holds rows of several shapes: give them one shape in the data function"
+        ) from exc
+    if len(shapes) > 1:
+        shown = ", ".join("×".join(map(str, shape)) for shape in sorted(shapes)[:3])
+        raise UnreadableError(
+            f"holds rows of several shapes ({shown}): give them one shape in the data function"
+        )

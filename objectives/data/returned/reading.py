@@ -15,7 +15,7 @@ from objectives.data.class_names import by_name
 from objectives.data.conversion.float32 import Float32, is_wide
 from objectives.data.errors import ArrayInvalidError, array_name
 from objectives.data.returned.arrays_of import UnreadableError, array_of, is_array
-from objectives.data.returned.sources import Source, is_a, source_of
+from objectives.data.returned.sources import Source, is_a, label_names, source_of
 from objectives.data.returned.store import Column, Kept, Store
 
 Array = NDArray[Any]
@@ -101,8 +101,7 @@ def _without_info(value: Any) -> tuple[Any, tuple[str, ...] | None]:
         return value, None
     if builder:
         value = value.as_dataset(as_supervised=bool(info.supervised_keys))
-    labels = [feature.names for feature in info.features.values() if getattr(feature, "names", None)]
-    return value, tuple(labels[0]) if len(labels) == 1 else None
+    return value, label_names(info)
 
 
 def _splits(value: Any, where: str) -> dict[Split, Any]:
@@ -110,7 +109,9 @@ def _splits(value: Any, where: str) -> dict[Split, Any]:
     if isinstance(value, Mapping) and value and not _is_data(value):
         unknown = [str(name) for name in value if name not in SPLITS]
         if len(unknown) == len(value):
-            raise DataDamagedError(f"{where} {_MUST}")
+            raise DataDamagedError(
+                f"{where} {_MUST}, not {type(value).__name__} with {', '.join(unknown[:5])}"
+            )
         if unknown:
             raise DataDamagedError(
                 f"{where} returns splits that are unknown ({', '.join(unknown[:5])}): name them train, validation and"
@@ -127,19 +128,28 @@ def _splits(value: Any, where: str) -> dict[Split, Any]:
         return found
     contents: Sequence[Any] = [value] if _is_data(value) else value
     if not isinstance(contents, tuple | list) or not contents:
-        raise DataDamagedError(f"{where} {_generator(value) or _MUST}")
+        raise DataDamagedError(f"{where} {_generator(value) or f'{_MUST}, not {_kind(value)}'}")
     if len(contents) == len(_ORDERS) and all(map(is_array, contents)):
         raise DataDamagedError(
             f"{where} returns three arrays: return pairs; weights of examples are not used (see class_weight)"
         )
     if not all(map(_is_data, contents)):
-        raise DataDamagedError(f"{where} {next(filter(None, map(_generator, contents)), _MUST)}")
+        kinds = ", ".join(map(_kind, contents[: len(_ORDERS)]))
+        wrong = f"{_MUST}, not {type(contents).__name__} of {kinds}"
+        raise DataDamagedError(f"{where} {next(filter(None, map(_generator, contents)), wrong)}")
     if len(contents) not in _ORDERS:
         raise DataDamagedError(
             f"{where} returns {len(contents)} pairs of arrays: return one (training), two (training, test) or three"
             " (training, validation, test)"
         )
     return dict(zip(_ORDERS[len(contents)], contents, strict=True))
+
+
+def _kind(value: object) -> str:
+    """Return the types of a value and of the parts of a pair."""
+    if isinstance(value, tuple | list) and len(value) in _ORDERS:
+        return f"{type(value).__name__} ({', '.join(type(part).__name__ for part in value)})"
+    return type(value).__name__
 
 
 def _generator(value: object) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from objectives.data.class_names import by_name
-from objectives.data.returned.arrays_of import UnreadableError, array_of, channels_last, library_of
+from objectives.data.returned.arrays_of import UnreadableError, library_of, rows_of
 
 BLOCK_ROWS = 256
 
@@ -74,6 +74,8 @@ def _tensorflow(dataset: Any) -> Source:
         blocks=(_block(element) for element in blocks.as_numpy_iterator()),
         # Of batches, only their number is known.
         rows=rows if rows >= 0 and not batched else None,
+        # Of keras.utils.image_dataset_from_directory.
+        classes=_names(getattr(dataset, "class_names", None)),
         note="its tf.data pipeline is read once: random changes in it are the same in each epoch (declare them as the"
         " objective's augmentation instead)",
     )
@@ -121,15 +123,35 @@ def _keras(dataset: Any) -> Source:
 
 
 def _torch(dataset: Any) -> Source:
-    classes = getattr(dataset, "classes", None)
-    known = isinstance(classes, Sequence) and all(isinstance(name, str) for name in classes)
     return Source(
         blocks=(_collated(rows) for rows in _groups(_items(dataset))),
         rows=len(dataset) if hasattr(dataset, "__len__") else None,
-        classes=tuple(classes) if known and not isinstance(classes, str) and classes is not None else None,
+        classes=_names(getattr(dataset, "classes", None)),
         note="its PyTorch data set is read once: random transforms in it are the same in each epoch (declare them as"
         " the objective's augmentation instead)",
     )
+
+
+def _names(classes: Any) -> tuple[str, ...] | None:
+    """Return names of classes; None if a library's attribute has something else."""
+    known = isinstance(classes, tuple | list) and all(isinstance(name, str) for name in classes)
+    return tuple(classes) if known else None
+
+
+def _tfds(dataset: Any) -> Source:
+    """Return a data source of TensorFlow Datasets, or what its `as_numpy` returns."""
+    info = getattr(dataset, "dataset_info", None)
+    return Source(
+        blocks=(_collated(rows) for rows in _groups(_items(dataset))),
+        rows=len(dataset) if hasattr(dataset, "__len__") else None,
+        classes=None if info is None else label_names(info),
+    )
+
+
+def label_names(info: Any) -> tuple[str, ...] | None:
+    """Return the names of the classes of TensorFlow Datasets, if one feature has some."""
+    labels = [feature.names for feature in info.features.values() if getattr(feature, "names", None)]
+    return tuple(labels[0]) if len(labels) == 1 else None
 
 
 def _loader(loader: Any) -> Source:
@@ -154,12 +176,38 @@ def _hugging_face(dataset: Any) -> Source:
     inputs = _inputs(features, target)
     names = getattr(features[target], "names", None)
     chosen = f"its inputs are {', '.join(inputs)}, its targets {target}"
+    types = {name: _type(feature) for name, feature in features.items()}
     return Source(
-        blocks=(_columns(block, inputs, target) for block in dataset.iter(batch_size=BLOCK_ROWS)),
+        blocks=(
+            _typed(_columns(block, inputs, target), inputs, types)
+            for block in dataset.iter(batch_size=BLOCK_ROWS)
+        ),
         rows=len(dataset) if hasattr(dataset, "__len__") else None,
         classes=tuple(names) if names else None,
         note=chosen,
     )
+
+
+def _type(feature: Any) -> np.dtype[Any] | None:
+    """Return the type of a feature's numbers; None if it has others. Rows are read as lists, which have no type."""
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    try:
+        found = np.dtype(getattr(feature, "dtype", None) or "O")
+    except TypeError:
+        return None
+    return found if found.kind in "buif" else None
+
+
+def _typed(block: Block, inputs: Sequence[str], types: Mapping[str, np.dtype[Any] | None]) -> Block:
+    x, y = block
+    if not isinstance(x, Mapping):
+        return _narrowed(x, types[inputs[0]]), y
+    return {name: _narrowed(column, types[name]) for name, column in x.items()}, y
+
+
+def _narrowed(array: Any, dtype: np.dtype[Any] | None) -> Any:
+    return array if dtype is None or array.dtype.kind not in "buif" else array.astype(dtype, copy=False)
 
 
 def _block(element: Any) -> Block:
@@ -170,8 +218,8 @@ def _block(element: Any) -> Block:
     if isinstance(element, tuple | list) and len(element) == 2:
         x, y = element
         if isinstance(x, Mapping):
-            return {name: _rows(column) for name, column in by_name(x, "a batch").items()}, _rows(y)
-        return _rows(x), _rows(y)
+            return {name: rows_of(column) for name, column in by_name(x, "a batch").items()}, rows_of(y)
+        return rows_of(x), rows_of(y)
     if isinstance(element, tuple | list) and len(element) > 2:
         raise UnreadableError(
             f"yields {len(element)} values: yield (inputs, targets); weights of examples are not used (see"
@@ -185,8 +233,8 @@ def _collated(rows: Sequence[Any]) -> Block:
     if all(isinstance(row, tuple | list) and len(row) == 2 for row in rows):
         xs, ys = zip(*rows, strict=True)
         if isinstance(xs[0], Mapping):
-            return {str(name): _rows([x[name] for x in xs]) for name in xs[0]}, _rows(ys)
-        return _rows(xs), _rows(ys)
+            return {str(name): rows_of([x[name] for x in xs]) for name in xs[0]}, rows_of(ys)
+        return rows_of(xs), rows_of(ys)
     if all(isinstance(row, Mapping) for row in rows):
         target = _target(rows[0])
         columns = {name: [row[name] for row in rows] for name in rows[0]}
@@ -195,8 +243,8 @@ def _collated(rows: Sequence[Any]) -> Block:
 
 
 def _columns(columns: Mapping[str, Any], inputs: Sequence[str], target: str) -> Block:
-    found = {name: _rows(columns[name]) for name in inputs}
-    return (found[inputs[0]] if len(inputs) == 1 else found), _rows(columns[target])
+    found = {name: rows_of(columns[name]) for name in inputs}
+    return (found[inputs[0]] if len(inputs) == 1 else found), rows_of(columns[target])
 
 
 def _target(columns: Iterable[str]) -> str:
@@ -218,41 +266,6 @@ def _inputs(columns: Iterable[str], target: str) -> list[str]:
     return image[:1] or names
 
 
-def _rows(values: Any) -> Any:
-    """Return the values of some rows as an array; images of Pillow and tensors are converted."""
-    if isinstance(values, tuple | list) and values:
-        if library_of(values[0]) == "PIL":
-            return _pictures(values)
-        if library_of(values[0]) == "torch":
-            return channels_last(np.stack([item.detach().cpu().numpy() for item in values]))
-        if isinstance(values[0], np.ndarray | list | tuple):
-            shapes = {np.shape(item) for item in values}
-            if len(shapes) > 1:
-                raise _several(shapes)
-        return array_of(np.asarray(values))
-    return array_of(values)
-
-
-def _pictures(pictures: Sequence[Any]) -> Any:
-    plain = [
-        picture if picture.mode in ("L", "RGB", "I;16") else picture.convert("RGB") for picture in pictures
-    ]
-    modes = {picture.mode for picture in plain}
-    if len(modes) > 1:
-        plain = [picture.convert("RGB") for picture in plain]
-    shapes = {picture.size[::-1] for picture in plain}
-    if len(shapes) > 1:
-        raise _several(shapes)
-    return np.stack([np.asarray(picture) for picture in plain])
-
-
-def _several(shapes: Iterable[tuple[int, ...]]) -> UnreadableError:
-    shown = ", ".join("×".join(map(str, shape)) for shape in sorted(shapes)[:3])
-    return UnreadableError(
-        f"holds rows of several shapes ({shown}): give them one shape in the data function"
-    )
-
-
 def _items(dataset: Any) -> Iterator[Any]:
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         return (dataset[index] for index in range(len(dataset)))
@@ -269,6 +282,7 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Source]], ...] = (
     (lambda value: is_a(value, "keras", "PyDataset", "Sequence"), _keras),
     # Before PyTorch, whose classes are bases of theirs.
     (lambda value: is_a(value, "datasets", "Dataset", "IterableDataset"), _hugging_face),
+    (lambda value: is_a(value, "tensorflow_datasets", "BaseDataSource", "_IterableDataset"), _tfds),
     (lambda value: is_a(value, "torch", "DataLoader"), _loader),
     (lambda value: is_a(value, "torch", "Dataset"), _torch),
 )

@@ -51,7 +51,7 @@ def whole_run(digits, traced) -> LocalRun:
     train_step = keras.Model.train_step
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            keras.Model, "train_step", lambda model, data: traced.append(None) or train_step(model, data)
+            keras.Model, "train_step", lambda *arguments: traced.append(None) or train_step(*arguments)
         )
         digits.train(PARAMS, run)
     return run

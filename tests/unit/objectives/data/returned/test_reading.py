@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.sparse import csr_matrix
 
 from hpo.errors import DataDamagedError
 from objectives.data.arrays import checked
@@ -104,6 +106,19 @@ TORCH = made(
             __iter__=lambda _: iter(batches(4, 3)),
         ),
         hugging_face({"image": PICTURES, "label": list(Y), "name": ["?"] * 7}),
+        hugging_face(
+            {"x": X.tolist(), "label": list(Y)}, x=SimpleNamespace(feature=SimpleNamespace(dtype="uint8"))
+        ),
+        (made("datasets.arrow_dataset", "Column", __iter__=lambda _: iter(PICTURES)), tuple(Y.tolist())),
+        (list(X), list(Y)),
+        (PICTURES, pd.Index(Y)),
+        made("tensorflow_datasets.core", "_IterableDataset", __iter__=lambda _: iter(ROWS)),
+        made(
+            "tensorflow_datasets.core",
+            "BaseDataSource",
+            __len__=lambda _: 7,
+            __getitem__=lambda _, i: {"id": 0, "image": X[i], "label": Y[i]},
+        ),
     ],
 )
 @pytest.mark.parametrize("files", [False, True])
@@ -162,6 +177,9 @@ def test_names_of_classes_are_taken() -> None:
         "emu",
     )
     assert loaded(TORCH).classes == ("a", "b", "c")
+    directory = pipeline((spec(4, 5, 3), spec()), ROWS)
+    directory.class_names = ["cat", "dog", "emu"]
+    assert loaded(directory).classes == ("cat", "dog", "emu")
     info = made("tensorflow_datasets.core", "DatasetInfo", features={"label": feature})
     assert loaded(({"train": pipeline((spec(4, 5, 3), spec()), ROWS)}, info)).classes == ("cat", "dog", "emu")
 
@@ -177,6 +195,41 @@ def test_images_with_channels_first_get_them_last() -> None:
         numpy=lambda _: np.moveaxis(X, -1, 1),
     )
     np.testing.assert_array_equal(loaded((tensor, Y)).splits["train"][0], X)
+
+
+NULLABLE = {"a": pd.array([1, 2, 3], "Int64"), "b": pd.array([0.5, 1.5, 2.5], "Float32")}
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (pd.DataFrame(NULLABLE), [[1, 0.5], [2, 1.5], [3, 2.5]]),
+        (pd.DataFrame({"a": pd.Categorical([3, 1, 3]), "b": [True, False, True]}), [[3, 1], [1, 0], [3, 1]]),
+        (pd.DataFrame({"a": [Decimal("0.5")] * 3}), [[0.5]] * 3),
+        (pd.DataFrame([[1, 2.5]] * 3, columns=["a", "a"]), [[1, 2.5]] * 3),
+        (pd.DataFrame({"a": ["x"] * 3, "b": pd.Categorical(["y"] * 3)}), [["x", "y"]] * 3),
+        (pd.Series([np.zeros(2), np.ones(2), np.ones(2)]), [[0, 0], [1, 1], [1, 1]]),
+        (pd.Series([[0.0, 1.0]] * 3), [[0, 1]] * 3),
+    ],
+)
+def test_tables_and_series_are_numbers_alone_or_texts_alone(table: Any, expected: list[Any]) -> None:
+    x = loaded((table, np.zeros(3))).splits["train"][0]
+    assert x.dtype.kind in "biufU"
+    np.testing.assert_array_equal(x, expected)
+
+
+def test_types_of_floats_that_numpy_lacks_become_float32() -> None:
+    x = X[:, 0, 0].astype(np.float32)
+    tensor = made(
+        "torch", "Tensor", shape=x.shape, dtype="torch.bfloat16", __array__=None, float=lambda _: SimpleNamespace(
+            detach=lambda: SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: x))
+        ),
+    )  # fmt: skip
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for given in (tensor, x.astype(ml_dtypes.bfloat16)):
+        found = loaded((given, Y)).splits["train"][0]
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, x)
 
 
 def test_random_pipeline_is_noted_to_be_read_once() -> None:
@@ -218,6 +271,17 @@ def generator() -> Iterator[Any]:
             "inputs: x_train has a masked value in row 0: remove",
         ),
         ((np.zeros(len(Y)), np.ma.masked_equal(Y, Y[-1])), "targets: y_train has a masked value in row"),
+        (
+            (pd.DataFrame({"a": [0.5] * 7, "b": pd.array(["?"] * 6 + [None])}), Y),
+            "its column b has no value in row 6",
+        ),
+        ((X, pd.Series(["?", None] * 3 + ["?"])), "targets: y_train has no value in row 1: remove"),
+        ((X, [*Y[1:], None]), "targets: y_train has no value in row 6"),
+        ((pd.DataFrame({"a": [0] * 7, "day": pd.to_datetime(["2026-01-01"] * 7)}), Y), r"no numbers \(day\)"),
+        ((csr_matrix(np.eye(7)), Y), r"x_train is sparse: return it as \.toarray\(\)"),
+        (([np.zeros(2)] * 3 + [np.zeros(3)] * 4, Y), r"x_train holds rows of several shapes \(2, 3\)"),
+        (3, "as the second, not int"),
+        ((X, SimpleNamespace()), "not tuple of ndarray, SimpleNamespace"),
         ((np.array([None, {}]), Y), r"x_train holds Python objects \(NoneType, dict\)"),
         (
             made(
