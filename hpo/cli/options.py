@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hpo.cli.types import OBJECTIVE, NearestChoice, Number, click_type, is_utf8
+from hpo.cli.types import OBJECTIVE, NamedPath, NearestChoice, Number, click_type, is_utf8
 from hpo.options.fields import ANY_NUMBER
 from hpo.options.requests import LaunchRequest, RetrainRequest
 from hpo.settings import Settings
@@ -154,7 +154,7 @@ data_dir_option = option(
     "--data-dir",
     metavar="DIR",
     envvar="HPO_DATA_DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedPath(files=False),
     show_default="HPO_HOME/data",
     help="Folder with the data sets as <name>.npz; a missing one is downloaded.",
 )
@@ -167,7 +167,7 @@ def output_option(metavar: str, default: str | None, help_text: str) -> Callable
         "--output",
         "-o",
         metavar=metavar,
-        type=click.Path(path_type=Path, dir_okay=not is_file, file_okay=is_file),
+        type=NamedPath(files=is_file, folders=not is_file),
         **({"show_default": default} if default else {"required": True}),
         help=help_text,
     )
@@ -195,7 +195,7 @@ def study_or_model(command: Callable[..., Any]) -> Callable[..., Any]:
             option(
                 "--model",
                 metavar="PATH",
-                type=click.Path(path_type=Path),
+                type=NamedPath(),
                 show_default="the study's",
                 help="Folder of a retrain, or the model.keras in it, in place of --study; needs no database.",
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,22 @@ class Number(click.FloatRange):
                 f"{value!r} is not {kind} {within}{f', or {self._word}' if self._word else ''}", param, ctx
             )
         return number
+
+
+class NamedPath(click.Path):
+    """A path that is not empty, because an empty one would stand for the working directory."""
+
+    def __init__(self, *, files: bool = True, folders: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=files, dir_okay=folders)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        if not os.fspath(value):
+            name = param.opts[0] if isinstance(param, click.Option) else "the path"
+            kind = " or ".join([*["file"] * self.file_okay, *["folder"] * self.dir_okay])
+            raise click.UsageError(f"{name} is empty: name a {kind}", ctx)
+        return super().convert(value, param, ctx)
 
 
 class Quantity(click.ParamType[Any]):
@@ -138,8 +155,8 @@ _TYPES: dict[str, tuple[Any, str | None]] = {
     "objective": (OBJECTIVE, "REF"),
     "time": (DURATION, "TIME"),
     "size": (SIZE, "SIZE"),
-    "file": (click.Path(path_type=Path, dir_okay=False), "FILE"),
-    "path": (click.Path(path_type=Path), "PATH"),
+    "file": (NamedPath(folders=False), "FILE"),
+    "path": (NamedPath(), "PATH"),
 }
 """Click's type and the placeholder of each named kind."""
 

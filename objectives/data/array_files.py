@@ -7,6 +7,7 @@ are mapped read-only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from objectives.data_options import TaskName
 
 GROUPS, CLASSES = "group_train", "classes"
 _SUFFIX = ".npy"
+_PARENTHESES = re.compile(r"\(.*?\)")
 
 
 class _Files(Protocol):
@@ -172,8 +174,11 @@ def _opened(path: Path) -> Iterator[_Files]:
     # A damaged archive makes NumPy and its decompressors raise anything.
     except Exception as exc:
         reason = str(exc) if isinstance(exc, ArrayInvalidError) else f"it cannot be read ({_one_line(exc)})"
+        # Such as another task, which is more likely than other arrays.
+        advised = ": " in _PARENTHESES.sub("", reason)
         raise DataDamagedError(
-            f"data {path} cannot be used: {reason}; write it again with valid arrays {', '.join(arrays.NAMES)}"
+            f"data {path} cannot be used: {reason}{', or' if advised else ';'} write it again with valid arrays"
+            f" {', '.join(arrays.NAMES)}"
         ) from exc
 
 

@@ -193,7 +193,7 @@ def _binary(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets],
     if len(names) != 2:
         raise ArrayInvalidError(
             f"{train} has {len(names)} different value{'' if len(names) == 1 else 's'}, and task binary needs two: set"
-            ' another task, such as "classes"'
+            ' another task, such as "classes" (--task classes)'
         )
     return targets, names
 

@@ -110,9 +110,9 @@ class _OneOfTwo(_OneClass):
 
     def _check_several(self, source: Path, classes: Sequence[str]) -> None:
         if len(classes) > 2:
+            shown = ", ".join((*classes[:3], "…")[: len(classes)])
             raise DataDamagedError(
-                f"{source} has {len(classes)} classes ({', '.join(classes[:3])}, …), and task binary needs two: set"
-                " --task classes"
+                f"{source} has {len(classes)} classes ({shown}), and task binary needs two: set --task classes"
             )
 
 
@@ -192,7 +192,8 @@ def _number(text: str, column: str, place: str) -> str:
     with np.errstate(over="ignore"):
         if not np.isfinite(np.float32(number)):
             raise DataDamagedError(
-                f"{place} has the {column} {text!a}, which is no finite number: fill it, or remove the row"
+                f"{place} has the {column} {text!a}, which is no finite number: fill it, remove the row, or"
+                " set another task, such as --task classes"
             )
     return repr(float(number))
 

@@ -13,7 +13,7 @@ from hpo.cli.commands.run.launch import launch
 from hpo.cli.commands.run.retrain import retrain
 from hpo.cli.commands.run.worker import worker
 from hpo.cli.main import cli, run
-from hpo.cli.types import DURATION, NearestChoice, Number, Quantity
+from hpo.cli.types import DURATION, NamedPath, NearestChoice, Number, Quantity
 from hpo.options.requests import LaunchRequest, RetrainRequest, WorkRequest
 from tests.unit.cli.test_help import ALL, OPTIONS
 
@@ -161,3 +161,22 @@ def test_shown_default_is_the_actual_one() -> None:
 def test_text_that_is_not_utf8_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command.split(), "a\udcff"]) == 2
     assert "'a\\udcff' is not UTF-8" in capsys.readouterr().err
+
+
+def test_no_path_may_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty one would stand for the working directory, as of a shell variable that is not set."""
+    paths = [
+        param
+        for command in COMMANDS.values()
+        for param in command.params
+        if isinstance(param.type, click.Path)
+    ]
+    assert paths
+    assert {type(param.type) for param in paths} == {NamedPath}
+    for arguments in (
+        ["launch", "--study", "s", "--objective", "image-cnn", "--data", ""],
+        ["data", "explore", ""],
+    ):
+        assert run(arguments) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "is empty: " in line

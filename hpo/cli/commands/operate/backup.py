@@ -8,6 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.types import NamedPath
 
 
 @click.command()
@@ -31,7 +32,7 @@ def backup(study: str, output: Path, storage: str | None) -> None:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=NamedPath(folders=False))
 @option(
     "--as",
     "name",

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.output import echo_table
-from hpo.cli.types import DATA, OBJECTIVE
+from hpo.cli.types import DATA, OBJECTIVE, NamedPath
 from hpo.errors import DataDamagedError, UsageError
 from hpo.options.images import ImageOptions
 from hpo.options.requests import LaunchRequest
@@ -104,7 +104,7 @@ def verify(names: tuple[str, ...], task: TaskName, data_dir: Path | None, as_jso
 @options.option(
     "--model",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     show_default="the study's, if any",
     help="Folder of a retrain, or the model.keras in it, that judges the labels; needs no database.",
 )
@@ -143,6 +143,8 @@ def explore(
     from hpo.explore.exploration_document import terminal_blocks
     from hpo.explore.request import ExploreRequest, run
 
+    if name == "":
+        raise UsageError("NAME is empty: give a data set, a path or an objective, or a study with --study")
     from_environment = (
         click.get_current_context().get_parameter_source("study") is ParameterSource.ENVIRONMENT
     )

@@ -8,7 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
-from hpo.cli.types import NearestChoice
+from hpo.cli.types import NamedPath, NearestChoice
 from hpo.files.atomic import new_file
 
 _MODELS = {"keras": ".keras", "onnx": ".onnx", "saved-model": "", "tflite": ".tflite"}
@@ -29,7 +29,7 @@ _MODELS = {"keras": ".keras", "onnx": ".onnx", "saved-model": "", "tflite": ".tf
     "--output",
     "-o",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     show_default="standard output",
     help="File to write; a folder for saved-model.",
 )
@@ -53,7 +53,7 @@ def export(
 
     context = click.get_current_context()
     if output is not None and not output.name:
-        raise click.UsageError("--output is empty: name a file", context)
+        raise click.UsageError("--output is a folder: name a file", context)
     suffix = output.suffix.lower() if output else ""
     models = {end: name for name, end in _MODELS.items() if end}
     by_suffix = SUFFIXES.get(suffix) or models.get(suffix)

@@ -9,11 +9,12 @@ import click
 from hpo import formatting
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.types import NamedPath
 
 
 @click.command("import")
 @options.study_option
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.argument("file", type=NamedPath(folders=False), required=False)
 @option(
     "--from",
     "source",

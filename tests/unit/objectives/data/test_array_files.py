@@ -89,6 +89,14 @@ def test_invalid_file_is_reported_with_cause_and_remedy(tmp_path, changes, messa
     assert "\n" not in str(caught.value)
 
 
+def test_advice_on_another_task_comes_before_that_on_other_arrays(tmp_path):
+    path = write(tmp_path / "tiny.npz")
+    with pytest.raises(
+        DataDamagedError, match=r"such as .classes. \(--task classes\), or write it again with valid"
+    ):
+        array_files.read(path, None, test=False, task="binary")
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped", "npy"])
 def test_file_that_is_no_archive_is_refused(tmp_path, damage):
     path = write(tmp_path / "tiny.npz")

@@ -290,6 +290,7 @@ def test_table_of_each_task_is_listed(tmp_path, task, lines, classes, targets):
         (None, ("path,label_x", "1.jpg,0.5"), "columns label_x and no column label: set --task regression, or --task"),
         ("regression", ("path,label", "1.jpg,0.5", "2.jpg,"), "row 2 of .* has the label '', which is no finite"),
         ("regression", ("path,label", "1.jpg,a"), "row 1 of .* has the label 'a', which is no finite"),
+        ("regression", ("path,label", "1.jpg,a"), "or set another task, such as --task classes"),
         ("regression", ("path,label", "1.jpg,nan"), "has the label 'nan', which is no finite"),
         ("regression", ("path,label", "1.jpg,1e99"), "has the label '1e99', which is no finite"),
         ("regression", ("path,label", "1.jpg,1", "2.jpg,2"), "has 2 training images: add some, at least 3"),
@@ -302,7 +303,7 @@ def test_table_of_each_task_is_listed(tmp_path, task, lines, classes, targets):
             ("path,label,split", "1.jpg,a,train", "2.jpg,a,train", "3.jpg,a|b,test"),
             "has the label b in test and not in train",
         ),
-        ("binary", ("path,label", "1.jpg,a", "2.jpg,b", "3.jpg,c"), r"3 classes \(a, b, c, …\), and task binary needs"),
+        ("binary", ("path,label", "1.jpg,a", "2.jpg,b", "3.jpg,c"), r"3 classes \(a, b, c\), and task binary needs"),
     ],
 )  # fmt: skip
 def test_table_that_does_not_fit_its_task_is_refused(tmp_path, task, lines, message):
