@@ -158,8 +158,8 @@ class Monitor:
             return
         # Loading does not count: an agent claims its first trial when it has loaded the objective.
         counts = status.counts
-        began = counts.running or counts.finished > (self._finished_before or 0)
-        if self._timeout_seconds is not None and began:
+        has_begun = counts.running or counts.finished > (self._finished_before or 0)
+        if self._timeout_seconds is not None and has_begun:
             self._timeout_at = min(self._timeout_at, time.monotonic() + self._timeout_seconds)
         if counts.left == 0:
             self._end(ExitCode.DONE, settle)

@@ -153,9 +153,9 @@ _OBJECTIVE = (
 
 def _direction(metric: str) -> str | None:
     """Return the direction of one of Keras' metrics or losses by its name."""
-    words = metric.lower()
+    name = metric.lower()
     for pattern, direction in ((_MAXIMIZED, "maximize"), (_MINIMIZED, "minimize")):
-        if re.fullmatch(rf"(.*_)?{pattern.pattern}", words):
+        if re.fullmatch(rf"(.*_)?{pattern.pattern}", name):
             return direction
     return None
 

@@ -330,11 +330,11 @@ class Service:
                 # The objective's running sum: every epoch was trained once, across all attempts.
                 assert row.metrics.get("total", _sum_to(row.epoch)) == _sum_to(row.epoch)
             recorded = [row.epoch for row in rows]
-            told = [] if trial.number is None else sorted(known[trial.number].intermediate_values)
+            reported = [] if trial.number is None else sorted(known[trial.number].intermediate_values)
             if trial.outcome == "lost":
                 # An epoch is recorded before it is reported to Optuna, and a dead agent's last epoch may never be.
-                recorded = recorded[: len(told)]
-            assert told == recorded, trial
+                recorded = recorded[: len(reported)]
+            assert reported == recorded, trial
             if trial.outcome == "complete":
                 assert trial.epochs == epochs
                 assert known[trial.number].value == trial.value

@@ -261,8 +261,8 @@ class Scenario:
         url = f"postgresql+psycopg2://optuna:{quote(self.password, safe='')}@{address}/hpo"
         return Service(self.folder, url)
 
-    def say(self, what: str) -> None:
-        print(f"[{time.strftime('%H:%M:%S')}] {what}", flush=True)
+    def say(self, message: str) -> None:
+        print(f"[{time.strftime('%H:%M:%S')}] {message}", flush=True)
 
 
 def until(condition: Callable[[], T], seconds: float) -> T:

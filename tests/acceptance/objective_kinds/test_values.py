@@ -62,10 +62,10 @@ def test_results_are_imported_and_noted(service: Service) -> None:
     service.hpo(*prepare, "--study", "s").clean()
     results = service.folder / "results.csv"
     results.write_text('value,param_state,param_value\n0.5,"(3, 3)","a,b"\n0.75,"[5, 5]",true\n')
-    said = service.hpo("import", "--study", "s", "results.csv").clean()
-    assert "added 2 results to s (0 known already, 0 not complete)" in said.out
-    said = service.hpo("import", "--study", "s", "results.csv").clean()
-    assert "added 0 results to s (2 known already, 0 not complete)" in said.out
+    imported = service.hpo("import", "--study", "s", "results.csv").clean()
+    assert "added 2 results to s (0 known already, 0 not complete)" in imported.out
+    imported = service.hpo("import", "--study", "s", "results.csv").clean()
+    assert "added 0 results to s (2 known already, 0 not complete)" in imported.out
     results.write_text('value,param_state,param_value\n0.5,"(3, 3)",1\n')
     refusal = service.hpo("import", "--study", "s", "results.csv").complaint()
     assert "parameter 'value' is '1', which may be" in refusal

@@ -29,10 +29,10 @@ def results(service: Service, study: str) -> Any:
 
 def trials(service: Service, study: str) -> list[dict[str, Any]]:
     """Return the output of `hpo trials`, run in this process, which has imported the modules that it needs."""
-    said = io.StringIO()
-    with redirect_stdout(said):
+    printed = io.StringIO()
+    with redirect_stdout(printed):
         assert run(["trials", "--study", study, "--json", "--storage", service.url]) == 0
-    found: list[dict[str, Any]] = json.loads(said.getvalue())
+    found: list[dict[str, Any]] = json.loads(printed.getvalue())
     # Version 0.1 had no notes.
     assert all(trial.pop("note") == "" for trial in found)
     return found
@@ -87,7 +87,7 @@ def test_an_end_that_only_a_file_knows_is_recorded(old_service: Service) -> None
     assert "MemoryError: the model is too large" in ended["why"]
 
 
-def test_a_paused_study_goes_on_when_it_is_told_to(old_service: Service) -> None:
+def test_paused_study_continues_by_hpo_resume(old_service: Service) -> None:
     assert old_service.hpo("resume", "--study", "paused").code == 0
     assert old_service.hpo("worker", "--study", "paused", "--slots", 1).code == 0
     found = trials(old_service, "paused")
@@ -134,9 +134,9 @@ def copy_script(service: Service, study: str) -> Path:
 
 
 def test_an_old_script_gives_the_value_of_its_trial(old_service: Service, commands: ForkServer) -> None:
-    said = old_service.python(commands, copy_script(old_service, "moods")).out.splitlines()
-    assert said[0].startswith("trial 1 of study moods: user_objectives:Moody loss 0.2500")
-    assert said[-1] == "loss = 0.25, as in the trial"
+    printed = old_service.python(commands, copy_script(old_service, "moods")).out.splitlines()
+    assert printed[0].startswith("trial 1 of study moods: user_objectives:Moody loss 0.2500")
+    assert printed[-1] == "loss = 0.25, as in the trial"
 
 
 AND_IMPORT = """
@@ -155,9 +155,9 @@ def test_an_old_script_trains_a_network(old_service: Service, keras_commands: Fo
     root = Path(__file__).parents[3]
     old_service.set(PYTHONPATH=f"{FOLDER}:{root}")
     script = copy_script(old_service, "digits")
-    said = old_service.python(keras_commands, "-c", AND_IMPORT, script).out.splitlines()
-    assert said[-1] == "imported"
-    value = float(said[-2].split()[2].rstrip(","))
+    printed = old_service.python(keras_commands, "-c", AND_IMPORT, script).out.splitlines()
+    assert printed[-1] == "imported"
+    value = float(printed[-2].split()[2].rstrip(","))
     # The very value only where the processor and the versions are the same.
     assert value == pytest.approx(STUDIES["digits"]["best"]["value"], abs=0.1)
 

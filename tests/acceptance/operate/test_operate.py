@@ -12,12 +12,12 @@ CONTROL = "SELECT desired_state FROM hpo.studies"
 
 def test_study_is_prepared_then_run_by_workers(fresh_service: Service) -> None:
     service = fresh_service
-    said = service.hpo("init").clean()
-    assert "up to date; 0 studies" in said.out
+    done = service.hpo("init").clean()
+    assert "up to date; 0 studies" in done.out
     for trials in (1, 2):
-        said = service.hpo(*PREPARE, "--trials", trials).clean()
-        assert f"study=s {trials} trials in total" in said.out
-        assert "hpo worker --study s" in said.out
+        done = service.hpo(*PREPARE, "--trials", trials).clean()
+        assert f"study=s {trials} trials in total" in done.out
+        assert "hpo worker --study s" in done.out
     assert service.value("SELECT count(*) FROM hpo.agents") == 0
     # Repeated preparation, as by each `docker compose up`, does not undo later commands of the user.
     assert service.hpo("pause", "--study", "s").code == 0
@@ -53,25 +53,25 @@ def test_health_of_agents(service: Service) -> None:
 def test_embedded_database_can_be_disabled(service: Service) -> None:
     del service.environment["HPO_STORAGE"]
     service.set(HPO_EMBEDDED="off")
-    said = service.hpo(*PREPARE)
-    assert "HPO_EMBEDDED=off" in said.complaint(2)
-    assert "set HPO_STORAGE" in said.complaint(2)
+    refused = service.hpo(*PREPARE)
+    assert "HPO_EMBEDDED=off" in refused.complaint(2)
+    assert "set HPO_STORAGE" in refused.complaint(2)
     assert not (service.folder / "home").exists()
 
 
 def test_database_of_newer_version_is_refused_in_one_line(service: Service) -> None:
     service.rows("UPDATE hpo.alembic_version SET version_num = '9999'")
     for command in (("init",), ("worker", "--study", "s")):
-        said = service.hpo(*command)
-        assert "migrated by a newer hpo-service" in said.complaint()
-        assert "upgrade this installation" in said.complaint()
+        refused = service.hpo(*command)
+        assert "migrated by a newer hpo-service" in refused.complaint()
+        assert "upgrade this installation" in refused.complaint()
     assert service.value("SELECT version_num FROM hpo.alembic_version") == "9999"
 
 
 def test_large_study_uses_asha_and_extended_study_keeps_its_pruner(service: Service) -> None:
     def pruner() -> str:
-        said: str = service.value("SELECT spec->>'pruner' FROM hpo.studies WHERE name = 's'")
-        return said
+        pruner: str = service.value("SELECT spec->>'pruner' FROM hpo.studies WHERE name = 's'")
+        return pruner
 
     few = ("launch", "--no-run", "--study", "s", "--objective", f"{OBJECTIVES}:Counted")
     assert service.hpo(*few, "--trials", 99).code == 0

@@ -133,7 +133,7 @@ def test_agent_does_not_live_in_the_future(study: StoredStudy) -> None:
     assert not study.database.transaction(lambda c: studies.progress(c, study.optuna._study_id)).has_agents
 
 
-def test_agent_killed_before_it_marks_a_trial_as_told(
+def test_agent_killed_before_it_marks_a_trial_as_reported(
     study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = study.agent()

@@ -46,15 +46,15 @@ def test_report_of_a_retrained_study(rows: StudyRows) -> None:
     assert summary["state"] == []
 
 
-@pytest.mark.parametrize(("code", "said"), [("c0de2", True), ("c0de1", False), (None, False)])
-def test_report_of_a_retrain_with_other_code_says_so(rows: StudyRows, code: str | None, said: bool) -> None:
+@pytest.mark.parametrize(("code", "noted"), [("c0de2", True), ("c0de1", False), (None, False)])
+def test_report_of_a_retrain_with_other_code_notes_it(rows: StudyRows, code: str | None, noted: bool) -> None:
     trained(rows, 0.5, 0.7, versions={"objective": "c0de1"})
     add_retrain(rows, [0.9], config={"trial": 0, "study": "demo"}, objective_code=code)
     note = (
         "The final runs were trained with another version of the objective's code (c0de2) than trial 0 (c0de1), so they"
         " may not repeat its result."
     )
-    assert (note in report_text(files(rows))) == said
+    assert (note in report_text(files(rows))) == noted
 
 
 def test_unfinished_retrain_that_opened_the_test_set_is_reported(rows: StudyRows) -> None:

@@ -233,7 +233,7 @@ class StudyDriverModel:
         slot = self.slots
         return lambda c: claims.claim(c, 1, agent, "host", slot, device, LEASE)
 
-    def writing(self, what: str, claim: Claim, epoch: int = 1) -> Work[Any]:
+    def writing(self, kind: str, claim: Claim, epoch: int = 1) -> Work[Any]:
         """Writes of an agent for an attempt."""
         attempt = claim.attempt_id
         self.slots += 1
@@ -244,10 +244,10 @@ class StudyDriverModel:
             "place": lambda c: attempts.place(c, attempt, slot, "cpu:0"),
             "begin": lambda c: attempts.begin(c, attempt, 123, 0),
         }
-        return works[what]
+        return works[kind]
 
-    def written(self, what: str, claim: Claim, epoch: int = 1) -> None:
-        match what:
+    def written(self, kind: str, claim: Claim, epoch: int = 1) -> None:
+        match kind:
             case "record":
                 self.snapshot[claim.reservation_id, epoch] = claim.attempt_id
             case "begin":

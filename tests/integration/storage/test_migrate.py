@@ -109,9 +109,9 @@ def test_simultaneous_starts_on_an_empty_database_migrate_once(empty_storage_url
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    said = [process.communicate()[0] for process in starting]
-    assert [process.returncode for process in starting] == [0, 0, 0], said
-    assert said == ["", "", ""]
+    printed = [process.communicate()[0] for process in starting]
+    assert [process.returncode for process in starting] == [0, 0, 0], printed
+    assert printed == ["", "", ""]
     with open_engine(empty_storage_url).connect() as connection:
         assert migrate.current_revision(connection) == migrate.HEAD
 

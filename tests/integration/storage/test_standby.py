@@ -15,11 +15,11 @@ from tests.integration.storage.conftest import Waits
 
 def test_read_only_server_is_unreachable(database: Database, postgres_admin: Engine) -> None:
     name = make_url(database.url).database
-    told: list[str] = []
+    warnings: list[str] = []
 
     def take_over(error: BaseException, _seconds: float) -> None:
         """Another server is promoted: new connections may write."""
-        told.append(str(error))
+        warnings.append(str(error))
         with postgres_admin.connect() as connection:
             connection.execute(text(f'ALTER DATABASE "{name}" RESET default_transaction_read_only'))
 
@@ -30,8 +30,8 @@ def test_read_only_server_is_unreachable(database: Database, postgres_admin: Eng
         lambda c: c.execute(text("CREATE TABLE written (n integer)")),
         Retry(patience_seconds=30.0, first_delay=0.01, on_wait=take_over),
     )
-    assert len(told) == 1
-    assert "read-only" in told[0]
+    assert len(warnings) == 1
+    assert "read-only" in warnings[0]
 
 
 @pytest.mark.parametrize("migrated", [True, False])

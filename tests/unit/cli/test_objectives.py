@@ -24,12 +24,12 @@ class Mine(Objective):
 
 def test_all_objectives_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["objectives"]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in names():
-        assert f"\n{name}: " in f"\n{said}"
-    assert "maximize val_accuracy" in said
-    assert said.count("tried first: ") >= len(names())
-    assert said.count("data yours (--data); ") == sum(name.startswith("image-") for name in names()) == 3
+        assert f"\n{name}: " in f"\n{printed}"
+    assert "maximize val_accuracy" in printed
+    assert printed.count("tried first: ") >= len(names())
+    assert printed.count("data yours (--data); ") == sum(name.startswith("image-") for name in names()) == 3
 
 
 def test_objective_of_a_file_is_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -49,10 +49,10 @@ def test_the_directives() -> None:
     assert "%A" in DIRECTIVES["output"]
     assert "%a" in DIRECTIVES["output"]
     assert "requeue" in DIRECTIVES
-    told = re.fullmatch(r"B:USR1@(\d+)", DIRECTIVES["signal"])
-    assert told is not None
+    ahead = re.fullmatch(r"B:USR1@(\d+)", DIRECTIVES["signal"])
+    assert ahead is not None
     # SIGTERM takes an agent at most 10 s; Slurm may send it up to a minute early, never late.
-    assert int(told[1]) >= 60
+    assert int(ahead[1]) >= 60
     subprocess.run(["bash", "-n", SBATCH], check=True)
 
 
@@ -101,7 +101,7 @@ def await_ready(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_it_ends_as_its_agent_does(tmp_path: Path, begin: Begin, code: int) -> None:
+def test_job_ends_as_its_agent_does(tmp_path: Path, begin: Begin, code: int) -> None:
     task = begin(f"exit {code}")
     assert task.wait(20) == code
     assert task.communicate()[1] == ""
@@ -139,7 +139,7 @@ def test_one_whose_study_finished_meanwhile_is_not(tmp_path: Path, begin: Begin)
     assert not (tmp_path / "requeued").exists()
 
 
-def test_without_a_database_it_says_so() -> None:
+def test_job_without_a_database_ends_with_a_message() -> None:
     done = subprocess.run(
         ["bash", SBATCH], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False
     )

@@ -63,11 +63,11 @@ def test_gpus_listed_by_the_driver(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "found"), [("9.0\n7.5\n9.0", {7.5, 9.0}), ("[N/A]", set()), ("no such field", set())]
+    ("answer", "found"), [("9.0\n7.5\n9.0", {7.5, 9.0}), ("[N/A]", set()), ("no such field", set())]
 )
-def test_compute_capabilities(driver: Driver, said: str, found: set[float]) -> None:
+def test_compute_capabilities(driver: Driver, answer: str, found: set[float]) -> None:
     assert compute_capabilities() == set()
-    driver(TWO, code=f"[ $1 = --query-gpu=compute_cap ] && echo '{said}' && exit 0")
+    driver(TWO, code=f"[ $1 = --query-gpu=compute_cap ] && echo '{answer}' && exit 0")
     assert compute_capabilities() == found
 
 

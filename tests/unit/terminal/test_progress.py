@@ -66,9 +66,9 @@ def test_an_error_with_brackets_is_shown_as_it_is(terminal: Terminal) -> None:
     progress.trial_ended(end, None)
     logging.getLogger("hpo").warning("[/also] this")
     progress.close()
-    said = " ".join(" ".join(shown(terminal)).split())
-    assert f"trial 7 bug after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in said
-    assert "[/also] this" in said
+    printed = " ".join(" ".join(shown(terminal)).split())
+    assert f"trial 7 bug after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in printed
+    assert "[/also] this" in printed
     assert "\x1b[31mbug" in terminal.getvalue()
 
 

@@ -190,7 +190,7 @@ def test_worker_refuses_another_version(database: Database, changes: Mapping[str
         )
 
 
-def test_worker_joins_with_other_code_if_the_user_says_so(
+def test_worker_joins_with_other_code_by_the_option(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = launch(database).spec

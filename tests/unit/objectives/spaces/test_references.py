@@ -131,7 +131,7 @@ def test_objects_are_shown_by_short_names_and_read_by_any() -> None:
     assert same_space(narrow_space(space, [override_text("c", space["c"], narrowed["c"])]), narrowed)
 
 
-def test_objects_with_the_same_short_name_are_told_apart() -> None:
+def test_objects_with_the_same_short_name_are_distinguished() -> None:
     space = stored_space({"c": categorical([math.tanh, np.tanh])})
     assert labels(space["c"]) == ["math.tanh", "numpy.tanh"]  # type: ignore[arg-type]
     assert narrow_space(space, ["c=numpy.tanh"]) == {"c": CategoricalDistribution([stored(np.tanh)])}

@@ -153,7 +153,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_be_trained_is_refused_by_the_check(case):
+def test_model_that_does_not_fit_is_refused_by_the_check(case):
     task, base, attributes, message = WRONG[case]
     objective = made(task, base, **attributes)
     with pytest.raises(ObjectiveBrokenError) as refused:

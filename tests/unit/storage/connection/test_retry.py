@@ -158,15 +158,15 @@ def failing(times: int, error: BaseException) -> Callable[[], str]:
 
 
 def test_delay_doubles_up_to_its_maximum(clock: Clock) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     training_retry = Retry(
         first_delay=1,
         max_delay=5,
         interrupted=FakeEvent(clock),
-        on_wait=lambda _, delay: told.append(delay),
+        on_wait=lambda _, delay: reported.append(delay),
     )
     assert training_retry(failing(5, refused())) == "done"
-    assert clock.waits == told == [1, 2, 4, 5, 5]
+    assert clock.waits == reported == [1, 2, 4, 5, 5]
 
 
 def test_time_in_which_this_process_was_stopped_is_no_time_without_an_answer(clock: Clock) -> None:
