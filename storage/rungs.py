@@ -54,7 +54,7 @@ def judge(connection: Connection, attempt_id: int, rule: FreezeThaw, scores: Map
         ),
         {"t": reservation_id, "e": new[-1]},
     ).one()
-    if rule.continues(rank=standing.rank, reached=standing.reached, score=standing.score):
+    if rule.continues(new[-1], rank=standing.rank, reached=standing.reached, score=standing.score):
         return False
     connection.execute(
         text("UPDATE hpo.trials SET paused_epoch = :e, paused_score = :score WHERE reservation_id = :t"),
@@ -155,7 +155,13 @@ def on_host(
             f"SELECT reservation_id FROM ({_PROMOTABLE}) AS promotable WHERE host <> ALL(:others)"
             " ORDER BY host <> :host, paused_score, reservation_id LIMIT 1"
         ),
-        {"s": study_id, "e": rung.epoch, "most": rule.quota(rung.reached), "host": host, "others": others},
+        {
+            "s": study_id,
+            "e": rung.epoch,
+            "most": rule.quota(rung.epoch, rung.reached),
+            "host": host,
+            "others": others,
+        },
     ).scalar_one_or_none()
     return rung.best_paused.trial if found is None and anyway else found
 

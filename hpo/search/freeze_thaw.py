@@ -12,12 +12,25 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
 
 NAME = "freeze-thaw"
 """Value of `--pruner`."""
 
-REDUCTION = 3
-"""Trials of which one continues at each rung."""
+
+@dataclass(frozen=True)
+class Level:
+    """A rung of trials of any number of epochs."""
+
+    part: Fraction
+    """Part of a trial's epochs after which trials are compared, rounded up to a whole epoch."""
+    one_in: int
+    """Trials of which one goes on."""
+
+
+LEVELS = (Level(Fraction(1, 27), 3), Level(Fraction(1, 9), 3), Level(Fraction(1, 3), 3))
+"""The default rungs: `bench/search` chooses them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,32 +59,48 @@ class FreezeThaw:
     """The rule for trials of a number of epochs."""
 
     epochs: int
-    reduction: int = REDUCTION
+    levels: tuple[Level, ...] = LEVELS
+    shown_from: Fraction = Fraction(0)
+    """Part of the epochs from which on a paused trial is shown to the sampler as pruned; before, as one that runs."""
     finalists: int = 1
     """Complete trials that a study gets at least: the best paused ones continue at its end until it has them."""
 
+    @cached_property
+    def one_in(self) -> Mapping[int, int]:
+        """Trials of which one goes on, by the epoch of each rung, in order; trials of one epoch have none."""
+        last = max((level.part for level in self.levels), default=Fraction(0))
+        return {
+            epoch: level.one_in
+            for level in sorted(self.levels, key=lambda one: one.part)
+            # Of levels before the first epoch, only the last one counts.
+            if (level.part * self.epochs >= 1 or level.part == last)
+            and (epoch := math.ceil(level.part * self.epochs)) < self.epochs
+        }
+
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs after which trials are judged, in order; trials of one epoch are not."""
-        found, step = set[int](), self.reduction
-        while step <= self.epochs or (not found and self.epochs > 1):
-            found.add(math.ceil(self.epochs / step))
-            step *= self.reduction
-        return tuple(sorted(found - {self.epochs}))
+        """Epochs after which trials are judged, in order."""
+        return tuple(self.one_in)
 
-    def continues(self, *, rank: int, reached: int, score: float) -> bool:
+    def shows(self, epoch: int) -> bool:
+        """Whether a trial that is paused at the rung of an epoch is shown to the sampler as pruned."""
+        return epoch >= self.shown_from * self.epochs
+
+    def continues(self, epoch: int, *, rank: int, reached: int, score: float) -> bool:
         """Whether a trial passes a rung: `reached` trials have reached it, `rank` of them with a better score."""
-        return math.isfinite(score) and rank < self.quota(reached)
+        return math.isfinite(score) and rank < self.quota(epoch, reached)
 
-    def quota(self, reached: int) -> int:
+    def quota(self, epoch: int, reached: int) -> int:
         """Return the number of best trials that go on of those that have reached a rung."""
-        return reached // self.reduction
+        return reached // self.one_in[epoch]
 
     def thawed(self, rungs: Sequence[Rung]) -> Rung | None:
         """Return the rung whose best paused trial goes on next: the highest one that has one among its best."""
         for rung in sorted(rungs, key=lambda one: one.epoch, reverse=True):
             best = rung.best_paused
-            if best is not None and self.continues(rank=best.rank, reached=rung.reached, score=best.score):
+            if best is not None and self.continues(
+                rung.epoch, rank=best.rank, reached=rung.reached, score=best.score
+            ):
                 return rung
         return None
 
@@ -114,7 +143,7 @@ class Ladder:
         epoch = new[-1]
         standing = (_finite_or_last(scores[epoch]), trial)
         rank, reached = bisect_left(self._reached[epoch], standing), len(self._reached[epoch])
-        if self.rule.continues(rank=rank, reached=reached, score=standing[0]):
+        if self.rule.continues(epoch, rank=rank, reached=reached, score=standing[0]):
             return True
         insort(self._paused[epoch], standing)
         return False

@@ -66,8 +66,8 @@ class Search:
         view: optuna.storages.BaseStorage = storage
         if SAMPLERS[spec.sampler].subsamples:
             view = SubsampledStorage(view, self._study.direction)
-        if freeze_thaw_of(spec) is not None:
-            view = PausedTrials(view, storage, self._study.direction, read_paused)
+        if (rule := freeze_thaw_of(spec)) is not None:
+            view = PausedTrials(view, storage, self._study.direction, rule, read_paused)
         self._proposing = self._study
         if view is not storage:
             self._proposing = optuna.load_study(

@@ -15,6 +15,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from hpo.search.freeze_thaw import FreezeThaw
 from hpo.search.subsampled_storage import BEST, MOST, rank
 from storage.optuna.proxy import ForwardingStorage
 
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
 
 class PausedTrials(ForwardingStorage):
-    """A storage of one study that shows paused trials as pruned, and of very many only a part."""
+    """A storage of one study that shows paused trials as its rule says, and of very many only a part."""
 
     def __init__(
         self,
         storage: BaseStorage,
         cache: BaseStorage,
         direction: StudyDirection,
+        rule: FreezeThaw,
         read_paused: Callable[[], Mapping[int, int]],
     ) -> None:
         """`read_paused` returns the epochs at which trials are paused, by their ids, as the database has them now.
@@ -40,6 +42,7 @@ class PausedTrials(ForwardingStorage):
         super().__init__(storage)
         self._cache = cache if isinstance(cache, _CachedStorage) else None
         self._sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+        self._rule = rule
         self._read_paused = read_paused
         self._shown: dict[int, tuple[int, FrozenTrial]] = {}
         """Epoch at which each trial was last seen paused, with the trial as it is shown, by its id."""
@@ -54,7 +57,7 @@ class PausedTrials(ForwardingStorage):
         paused = self._read_paused()
         self._leave_unread(study_id, paused)
         trials = self._storage.get_all_trials(study_id, deepcopy=False)
-        shown = self._subsampled([self._as_pruned(trial, paused) for trial in trials], paused)
+        shown = self._subsampled([self._as_shown(trial, paused) for trial in trials], paused)
         return shown if states is None else [trial for trial in shown if trial.state in states]
 
     def _leave_unread(self, study_id: int, paused: Mapping[int, int]) -> None:
@@ -69,13 +72,15 @@ class PausedTrials(ForwardingStorage):
         for trial_id in thawed:
             del self._shown[trial_id]
 
-    def _as_pruned(self, trial: FrozenTrial, paused: Mapping[int, int]) -> FrozenTrial:
+    def _as_shown(self, trial: FrozenTrial, paused: Mapping[int, int]) -> FrozenTrial:
         trial_id = trial._trial_id
         if trial_id not in paused or trial.state != TrialState.RUNNING:
             return trial
         if trial_id not in self._shown:
-            shown = copy.copy(trial)
-            shown.state = TrialState.PRUNED
+            shown = trial
+            if self._rule.shows(paused[trial_id]):
+                shown = copy.copy(trial)
+                shown.state = TrialState.PRUNED
             self._shown[trial_id] = paused[trial_id], shown
         return self._shown[trial_id][1]
 

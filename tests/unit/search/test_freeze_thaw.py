@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from fractions import Fraction
 
 import pytest
 
-from hpo.search.freeze_thaw import FreezeThaw, Ladder
+from hpo.search.freeze_thaw import FreezeThaw, Ladder, Level
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,15 @@ from hpo.search.freeze_thaw import FreezeThaw, Ladder
 )
 def test_rungs_divide_the_epochs(epochs: int, rungs: tuple[int, ...]) -> None:
     assert FreezeThaw(epochs=epochs).rungs == rungs
+
+
+def test_each_rung_has_a_quota_of_its_own() -> None:
+    rule = FreezeThaw(epochs=10, levels=(Level(Fraction(1, 4), 2), Level(Fraction(2, 3), 4)))
+    assert rule.rungs == (3, 7)
+    assert (rule.quota(3, 9), rule.quota(7, 9)) == (4, 2)
+    ladder = Ladder(rule)
+    assert [ladder.report(trial, 3, score) for trial, score in enumerate((0.3, 0.2))] == [False, True]
+    assert ladder.report(2, 7, 0.1) is False
 
 
 def test_first_trials_pause_until_one_is_among_the_best_third() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import optuna
@@ -12,8 +13,10 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.search import paused_trials
+from hpo.search.freeze_thaw import FreezeThaw
 from hpo.search.paused_trials import PausedTrials
 
+RULE = FreezeThaw(epochs=9)
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 OPEN = create_trial(
     state=TrialState.RUNNING, params={"x": 0.5}, distributions=SPACE, intermediate_values={1: 0.5}
@@ -36,7 +39,7 @@ def test_paused_trials_are_pruned_until_they_are_thawed() -> None:
     first, second = (study.ask(SPACE) for _ in range(2))
     first.report(0.5, 1)
     paused = {first._trial_id: 1}
-    view = PausedTrials(study._storage, study._storage, study.direction, lambda: paused)
+    view = PausedTrials(study._storage, study._storage, study.direction, RULE, lambda: paused)
 
     def states() -> list[TrialState]:
         return [trial.state for trial in view.get_all_trials(study._study_id, deepcopy=False)]
@@ -54,6 +57,15 @@ def test_paused_trials_are_pruned_until_they_are_thawed() -> None:
     assert view.get_all_trials(study._study_id, deepcopy=False)[0].intermediate_values == {1: 0.5, 3: 0.4}
 
 
+def test_trials_that_are_paused_too_early_to_judge_run_for_the_sampler() -> None:
+    study = optuna.create_study(storage=InMemoryStorage())
+    paused = {study.ask(SPACE)._trial_id: epoch for epoch in (1, 3)}
+    rule = FreezeThaw(epochs=9, shown_from=Fraction(1, 3))
+    view = PausedTrials(study._storage, study._storage, study.direction, rule, lambda: paused)
+    states = [trial.state for trial in view.get_all_trials(study._study_id, deepcopy=False)]
+    assert states == [TrialState.RUNNING, TrialState.PRUNED]
+
+
 def test_paused_trials_are_read_from_the_database_once(tmp_path: Path) -> None:
     backend = Reads(f"sqlite:///{tmp_path}/s.db")
     storage = _CachedStorage(backend)
@@ -61,7 +73,7 @@ def test_paused_trials_are_read_from_the_database_once(tmp_path: Path) -> None:
     for _ in range(20):
         study.add_trial(OPEN)
     paused = {trial._trial_id: 1 for trial in study.trials[1:]}
-    view = PausedTrials(storage, storage, study.direction, lambda: paused)
+    view = PausedTrials(storage, storage, study.direction, RULE, lambda: paused)
     view.get_all_trials(study._study_id, deepcopy=False)
     # A finished trial, from whose id on Optuna reads only open ones.
     study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.5))
@@ -97,7 +109,7 @@ def test_very_many_paused_trials_are_shown_in_part(monkeypatch: pytest.MonkeyPat
             )
         )
     paused = {trial._trial_id: 1 for trial in study.trials[:-1]}
-    view = PausedTrials(study._storage, study._storage, study.direction, lambda: paused)
+    view = PausedTrials(study._storage, study._storage, study.direction, RULE, lambda: paused)
     found = view.get_all_trials(study._study_id, deepcopy=False)
     assert found[-1].state == TrialState.RUNNING
     values = [trial.intermediate_values[1] for trial in found]
