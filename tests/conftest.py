@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -258,3 +259,14 @@ def _new_database(admin: Engine, template: str) -> Iterator[str]:
 
 def _url(admin: Engine, name: str) -> str:
     return make_url(str(admin.url)).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def thirds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let freeze-thaw judge after a ninth and a third of the epochs, of which one in three trials goes on."""
+    from hpo.search.freeze_thaw import FreezeThaw
+    from tests.specs import THIRDS
+
+    rule = partial(FreezeThaw, levels=THIRDS)
+    monkeypatch.setattr("storage.rungs.FreezeThaw", rule)
+    monkeypatch.setattr("hpo.search.pruners.FreezeThaw", rule)

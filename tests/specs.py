@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
+from hpo.search.freeze_thaw import Level
 from hpo.search.spec import StudySpec
+
+THIRDS = tuple(Level(Fraction(1, part), 3) for part in (27, 9, 3))
+"""Rungs of freeze-thaw that do not depend on its defaults."""
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 

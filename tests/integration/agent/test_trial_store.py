@@ -92,6 +92,7 @@ def test_paused_or_stopped_study_has_no_claim(backend: Backend, state: str, reas
     assert store.refresh().desired_state == state
 
 
+@pytest.mark.usefixtures("thirds")
 def test_trial_that_is_not_among_the_best_of_its_rung_pauses_until_it_is(frozen: Backend) -> None:
     store, other = frozen.open(), frozen.open()
 

@@ -16,8 +16,11 @@ from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder
 from storage import agents, attempts, claims, goals, leases, rungs
 from storage.claims import Claim, NoWork
 from storage.engine import Database
+from tests.specs import THIRDS
 
-RULE = FreezeThaw(epochs=9)
+pytestmark = pytest.mark.usefixtures("thirds")
+
+RULE = FreezeThaw(epochs=9, levels=THIRDS)
 LEASE = 3600.0
 
 

@@ -33,6 +33,7 @@ from storage.engine import Database, open_database
 from tests.integration.storage.overlap import Overlap, overlap
 from tests.integration.storage.study_model import ENDINGS, LEASE, OF_ALL, StudyDriverModel, Work
 from tests.properties import HealthCheck, Phase, settings, st
+from tests.specs import THIRDS
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -51,7 +52,7 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
     @initialize(target=agents, trials=st.integers(1, 3), freezes=st.booleans())
     def begin(self, trials: int, freezes: bool) -> object:
         """Few trials and several agents, so that they compete from the first step."""
-        self.expect_nothing(trials, FreezeThaw(epochs=EPOCHS) if freezes else None)
+        self.expect_nothing(trials, FreezeThaw(epochs=EPOCHS, levels=THIRDS) if freezes else None)
         self.do(partial(_fresh_study, freezes=freezes))
         self.do(lambda c: budget.set_budget(c, 1, trials))
         return multiple(*(self.join() for _ in range(3)))
@@ -481,6 +482,7 @@ def _rows(connection: Connection) -> tuple[set[Any], set[Any], set[Any]]:
     return {tuple(row) for row in trials}, {tuple(row) for row in attempts}, {tuple(row) for row in epochs}
 
 
+@pytest.mark.usefixtures("thirds")
 def test_any_order_of_events_keeps_the_records_consistent(storage_url: str) -> None:
     with open_database(storage_url, Path("unused")) as database:
         machine = type("StudyDriverHere", (StudyDriver,), {"database": database})

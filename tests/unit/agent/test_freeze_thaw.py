@@ -17,6 +17,8 @@ from hpo.trainer.testing import FakePool
 from tests.specs import spec
 from tests.unit.agent.world import KILLED, World
 
+pytestmark = pytest.mark.usefixtures("thirds")
+
 EPOCHS = 9
 """Rungs after epochs 1 and 3."""
 

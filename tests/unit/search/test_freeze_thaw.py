@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 
 from hpo.search.freeze_thaw import FreezeThaw, Ladder, Level
+from tests.specs import THIRDS
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ from hpo.search.freeze_thaw import FreezeThaw, Ladder, Level
     [(1, ()), (2, (1,)), (3, (1,)), (5, (2,)), (12, (2, 4)), (27, (1, 3, 9)), (30, (2, 4, 10))],
 )
 def test_rungs_divide_the_epochs(epochs: int, rungs: tuple[int, ...]) -> None:
-    assert FreezeThaw(epochs=epochs).rungs == rungs
+    assert FreezeThaw(epochs=epochs, levels=THIRDS).rungs == rungs
 
 
 def test_each_rung_has_a_quota_of_its_own() -> None:
@@ -29,7 +30,7 @@ def test_each_rung_has_a_quota_of_its_own() -> None:
 
 
 def test_first_trials_pause_until_one_is_among_the_best_third() -> None:
-    ladder = Ladder(FreezeThaw(epochs=9))
+    ladder = Ladder(FreezeThaw(epochs=9, levels=THIRDS))
 
     assert [ladder.report(trial, 1, score) for trial, score in enumerate((0.5, 0.3, 0.4))] == [False] * 3
     # Of three, the best goes on.
@@ -44,7 +45,7 @@ def test_first_trials_pause_until_one_is_among_the_best_third() -> None:
 
 
 def test_highest_rung_is_served_first() -> None:
-    ladder = Ladder(FreezeThaw(epochs=27))
+    ladder = Ladder(FreezeThaw(epochs=27, levels=THIRDS))
     for trial in range(12):
         ladder.report(trial, 1, trial / 100)
     promoted = [ladder.thaw() for _ in range(3)]
@@ -57,7 +58,7 @@ def test_highest_rung_is_served_first() -> None:
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_trial_without_a_finite_score_never_goes_on(score: float) -> None:
-    ladder = Ladder(FreezeThaw(epochs=3))
+    ladder = Ladder(FreezeThaw(epochs=3, levels=THIRDS))
     for trial in range(6):
         assert ladder.report(trial, 1, score) is False
     assert ladder.thaw() is None
@@ -65,14 +66,14 @@ def test_trial_without_a_finite_score_never_goes_on(score: float) -> None:
 
 
 def test_equal_scores_are_ranked_by_number() -> None:
-    ladder = Ladder(FreezeThaw(epochs=3))
+    ladder = Ladder(FreezeThaw(epochs=3, levels=THIRDS))
     for trial in (2, 0, 1):
         ladder.report(trial, 1, 0.5)
     assert ladder.thaw() == 0
 
 
 def test_best_paused_trial_of_the_highest_rung_is_trained_to_the_end_if_none_is_complete() -> None:
-    ladder = Ladder(FreezeThaw(epochs=9))
+    ladder = Ladder(FreezeThaw(epochs=9, levels=THIRDS))
     assert [ladder.report(trial, 1, score) for trial, score in enumerate((0.4, 0.3))] == [False, False]
     assert ladder.thaw() is None
 
@@ -86,7 +87,7 @@ def test_best_paused_trial_of_the_highest_rung_is_trained_to_the_end_if_none_is_
 @pytest.mark.parametrize("seed", range(3))
 def test_worst_half_of_each_rung_stays_paused(seed: int) -> None:
     """Scores of the same trials do not change their order from rung to rung."""
-    rule, scores = FreezeThaw(epochs=27), random.Random(seed).sample(range(60), 60)
+    rule, scores = FreezeThaw(epochs=27, levels=THIRDS), random.Random(seed).sample(range(60), 60)
     ladder, at, new = Ladder(rule), dict[int, int](), iter(range(60))
     while (trial := ladder.thaw()) is not None or (trial := next(new, None)) is not None:
         for rung in (*rule.rungs, rule.epochs):

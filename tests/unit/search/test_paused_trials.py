@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.search import paused_trials
 from hpo.search.freeze_thaw import FreezeThaw
 from hpo.search.paused_trials import PausedTrials
+from tests.specs import THIRDS
 
-RULE = FreezeThaw(epochs=9)
+RULE = FreezeThaw(epochs=9, levels=THIRDS)
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 OPEN = create_trial(
     state=TrialState.RUNNING, params={"x": 0.5}, distributions=SPACE, intermediate_values={1: 0.5}
