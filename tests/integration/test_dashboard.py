@@ -144,21 +144,27 @@ def test_study_shows_metric_state_and_test_result_and_a_failed_trial_its_reason(
     assert rows.database.optuna.get_study_user_attrs(rows.study_id) == {}
 
 
-def test_prefetched_and_released_trials_wait(rows: StudyRows) -> None:
+def test_prefetched_released_and_paused_trials_wait(rows: StudyRows) -> None:
     agent = rows.agent()
-    for device, ended in (("cpu:0", None), (NEXT, None), ("cpu:1", 1.0)):
+    for device, ended, paused_epoch in (
+        ("cpu:0", None, None),
+        (NEXT, None, None),
+        ("cpu:1", 1.0, None),
+        ("cpu:2", 1.0, 3),
+    ):
         trial = rows.study.ask()
-        reservation_id = rows.trial(trial_id=trial._trial_id)
+        reservation_id = rows.trial(trial_id=trial._trial_id, paused_epoch=paused_epoch)
         rows.attempt(reservation_id, agent, ended=ended, device=device, slot=rows.count)
     with served(rows.database) as client:
         shown = client.json(f"/api/studies/{rows.study_id}")["trials"]
-    assert [trial["state"] for trial in shown[2:]] == ["Running", "Waiting", "Waiting"]
-    assert [trial["user_attrs"] for trial in shown[2:]] == [[], [], []]
+    assert [trial["state"] for trial in shown[2:]] == ["Running", "Waiting", "Waiting", "Waiting"]
+    assert [trial["user_attrs"] for trial in shown[2:]] == [[], [], [], []]
     assert {trial.state for trial in rows.study.get_trials()[2:]} == {TrialState.RUNNING}
     assert [row.state for row in trial_rows(rows.database, rows.name)[2:]] == [
         "running",
         "waiting",
         "waiting",
+        "paused",
     ]
 
 

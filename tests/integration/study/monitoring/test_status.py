@@ -55,11 +55,13 @@ def test_status_counts_trials_by_state(database: Database) -> None:
     starting = rows.trial(number=None, trial_id=None)
     rows.attempt(starting, agent, started=1, slot=0)
     rows.trial(completed=1)  # released or lost, and not yet resumed
+    rows.attempt(rows.trial(completed=3, paused_epoch=3), agent, ended=1.0, outcome="released")
     expired = rows.trial()
     rows.attempt(expired, agent, lease=-5)
 
     status = study_status(database, "demo")
     assert (status.finished, status.failed, status.running, status.waiting) == (5, 3, 2, 2)
+    assert (status.paused, status.counts.paused, status.to_json()["paused"]) == (1, 1, 1)
     assert status.outcomes == {
         "complete": 2, "pruned": 1, "diverged": 1, "oom": 1, "bug": 1, "lost": 1, "hung": 1
     }  # fmt: skip
