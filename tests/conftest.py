@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -10,13 +11,13 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from storage.embedded.server import EmbeddedServer
@@ -35,6 +36,11 @@ PREFIX = "hpo-tests-"
 MEMORY = "/dev/shm"
 ROOM_BYTES = 4 << 30
 """Least room in memory for the folder of a run, which holds about 1 GB."""
+
+
+# Modules and collected tests stay for good: looking for garbage among them as often as Python does takes a twelfth of
+# the run.
+gc.set_threshold(100_000, 20, 100)
 
 
 # `nohup` and shells that run a job in the background have it ignore these signals, and child processes inherit
@@ -63,6 +69,12 @@ def pytest_configure(config: pytest.Config) -> None:
     temporary.mkdir()
     temporary.chmod(0o1777)
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the collected tests and their modules out of later searches for garbage, which runs of Keras ask for."""
+    gc.collect()
+    gc.freeze()
 
 
 def _parent_of_folder() -> str:
@@ -184,30 +196,29 @@ def postgres_admin(postgres_server: EmbeddedServer) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_admin: Engine, server_folder: Path) -> str:
     """The name of a database with all tables, migrated once and copied for each test."""
-    with (server_folder / "template.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(server_folder / "template.lock"):
         with postgres_admin.connect() as connection:
-            if connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": TEMPLATE}):
+            if has_database(connection, TEMPLATE):
                 return TEMPLATE
             # No test needs its data after a crash of the machine.
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
             connection.execute(text(f"CREATE DATABASE {TEMPLATE}"))
-        open_database(_url(postgres_admin, TEMPLATE), Path("unused")).close()
+        open_database(url_of(postgres_admin, TEMPLATE), Path("unused")).close()
     return TEMPLATE
 
 
 @pytest.fixture
 def empty_storage_url(postgres_admin: Engine) -> Iterator[str]:
     """The URL of a new database without any table."""
-    yield from _new_database(postgres_admin, "template1")
+    yield from new_database(postgres_admin, "template1")
 
 
 @pytest.fixture
 def storage_url(postgres_admin: Engine, migrated_template: str) -> Iterator[str]:
     """The URL of a new database with all tables."""
-    yield from _new_database(postgres_admin, migrated_template)
+    yield from new_database(postgres_admin, migrated_template)
 
 
 @pytest.fixture(scope="session")
@@ -217,20 +228,20 @@ def old_template(postgres_admin: Engine) -> str:
     name = f"old_{uuid.uuid4().hex}"
     with postgres_admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    load_dump(_url(postgres_admin, name))
+    load_dump(url_of(postgres_admin, name))
     return name
 
 
 @pytest.fixture
 def old_storage_url(postgres_admin: Engine, old_template: str) -> Iterator[str]:
     """The URL of a new database with the tables and the studies of version 0.1."""
-    yield from _new_database(postgres_admin, old_template)
+    yield from new_database(postgres_admin, old_template)
 
 
 @pytest.fixture(scope="module")
 def shared_old_storage_url(postgres_admin: Engine, old_template: str) -> Iterator[str]:
     """The same for tests that only read, and so may share it."""
-    yield from _new_database(postgres_admin, old_template)
+    yield from new_database(postgres_admin, old_template)
 
 
 @pytest.fixture
@@ -247,17 +258,29 @@ def complete_documents(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert left_out == []
 
 
-def _new_database(admin: Engine, template: str) -> Iterator[str]:
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Let one test process at a time run this block."""
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def new_database(admin: Engine, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     with admin.connect() as connection:
         # Copying files takes a third of the time of writing them to the WAL.
         connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
-    yield _url(admin, name)
+    yield url_of(admin, name)
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-def _url(admin: Engine, name: str) -> str:
+def has_database(connection: Connection, name: str) -> bool:
+    return connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": name}) is not None
+
+
+def url_of(admin: Engine, name: str) -> str:
     return make_url(str(admin.url)).set(database=name).render_as_string(hide_password=False)
 
 

@@ -107,14 +107,10 @@ class TfliteFormat(ModelFormat):
     suffix = ".tflite"
 
     def check_installed(self) -> None:
-        if importlib.util.find_spec("ai_edge_litert") is None:
-            import tensorflow as tf
-
-            # Announced to leave TensorFlow.
-            if not hasattr(tf.lite, "Interpreter"):
-                raise MissingDependencyError(
-                    "--format tflite needs ai_edge_litert: pip install 'hpo-service[tflite]'"
-                )
+        if importlib.util.find_spec("ai_edge_litert") is None and not _is_in_tensorflow():
+            raise MissingDependencyError(
+                "--format tflite needs ai_edge_litert: pip install 'hpo-service[tflite]'"
+            )
 
     def write(self, model: LoadedModel, path: Path) -> None:
         _export(model, path, "litert")
@@ -130,6 +126,13 @@ class TfliteFormat(ModelFormat):
 FORMATS: Mapping[str, ModelFormat] = {
     form.name: form for form in (KerasFormat(), OnnxFormat(), SavedModelFormat(), TfliteFormat())
 }
+
+
+def _is_in_tensorflow() -> bool:
+    """Whether TensorFlow still has the interpreter, which is announced to leave it; without its import of seconds."""
+    spec = importlib.util.find_spec("tensorflow")
+    folders = (spec and spec.submodule_search_locations) or ()
+    return any((Path(folder) / "lite/python/interpreter.py").is_file() for folder in folders)
 
 
 def _interpreter(path: Path) -> Any:

@@ -114,7 +114,7 @@ class TensorFlow(Backend):
         def loop(*arrays: Any) -> dict[str, Any]:
             def body(index: Any) -> Any:
                 compiled_step(*(array[index] for array in arrays))
-                return index + 1
+                return [index + 1]
 
             count = tf.shape(arrays[0])[0]
             tf.while_loop(lambda index: index < count, body, [tf.constant(0)], parallel_iterations=1)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
 from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Service
+from tests.conftest import has_database, locked, new_database, url_of
 from tests.version_0_1 import FOLDER, copy_checkpoints
 
 COMMANDS = (
@@ -50,6 +53,32 @@ def _fork(*modules: str) -> Iterator[ForkServer]:
 def service(tmp_path: Path, storage_url: str, commands: ForkServer) -> Iterator[Service]:
     """A service on a migrated database; the test fails if one of its processes survives."""
     yield from _serve(tmp_path, storage_url, commands)
+
+
+@pytest.fixture(scope="session")
+def searched_template(
+    postgres_admin: Engine, migrated_template: str, server_folder: Path, commands: ForkServer
+) -> str:
+    """The name of a database with a study whose trial is complete, searched once and copied for each test."""
+    made = "searched"
+    with locked(server_folder / "searched.lock"), postgres_admin.connect() as connection:
+        if not has_database(connection, made):
+            connection.execute(text("DROP DATABASE IF EXISTS searching WITH (FORCE)"))
+            connection.execute(text(f"CREATE DATABASE searching TEMPLATE {migrated_template}"))
+            with tempfile.TemporaryDirectory() as folder:
+                for service in _serve(Path(folder), url_of(postgres_admin, "searching"), commands):
+                    service.launched("Counted", "--trials", 1, "--workers", 1).clean()
+            connection.execute(text(f"ALTER DATABASE searching RENAME TO {made}"))
+    return made
+
+
+@pytest.fixture
+def searched(
+    tmp_path: Path, postgres_admin: Engine, searched_template: str, commands: ForkServer
+) -> Iterator[Service]:
+    """A service whose study has a complete trial of `Counted`."""
+    for url in new_database(postgres_admin, searched_template):
+        yield from _serve(tmp_path, url, commands)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.data.errors import ArrayInvalidError
+from objectives.data.masked import first_masked_row
 
 MOST_TEXT_BYTES = 1 << 33
 """Bytes of text as fixed-width strings, each as wide as the longest."""
@@ -19,8 +20,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     Raises:
         ArrayInvalidError: it has masked values, or objects that are neither.
     """
-    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
-        row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
+    if (row := first_masked_row(values)) is not None:
         raise ArrayInvalidError(
             f"{name} has a masked value in row {row}: remove the row, or fill in the value"
         )

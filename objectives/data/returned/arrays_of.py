@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from objectives.data.masked import first_masked_row
+
 Array = NDArray[Any]
 
 _CHANNELS = (1, 3, 4)
@@ -67,9 +69,7 @@ def array_of(value: Any) -> Array:
         raise UnreadableError("is sparse: return it as .toarray() if it fits into memory")
     if library in ("pandas", "polars"):
         value = _of_frame(value)
-    masked = np.ma.getmaskarray(value).ravel() if np.ma.is_masked(value) else None
-    if masked is not None:
-        row = int(masked.argmax()) // max(1, masked.size // len(value))
+    if (row := first_masked_row(value)) is not None:
         raise UnreadableError(f"has a masked value in row {row}: remove the row, or fill in the value")
     return _converted(np.asarray(value))
 

@@ -1,6 +1,6 @@
-"""A Ray cluster of several nodes on this machine: `python -m tests.acceptance.cluster.ray_cluster NODES`.
+"""A Ray cluster of two nodes on this machine: `python -m tests.acceptance.cluster.ray_cluster`.
 
-Prints its address, then reads commands from standard input: `kill N` ends node N at once; end of file ends all nodes.
+Prints its address, then reads commands from standard input: `kill` ends the second node at once, end of file both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import psutil
 from ray.cluster_utils import Cluster
 
 NODE: dict[str, Any] = {
-    "num_cpus": 1,
     # Ray does not check this; nothing here computes on a GPU.
     "num_gpus": 1,
     "object_store_memory": 80 * 2**20,
@@ -20,19 +19,18 @@ NODE: dict[str, Any] = {
 }
 
 
-def main(count: int) -> None:
-    """Run a head and `count - 1` other nodes of one CPU and one fictitious GPU each until standard input ends."""
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+def main() -> None:
+    """Run a head of two CPUs and a node of one, each with a fictitious GPU, until standard input ends."""
+    head = {**NODE, "num_cpus": 2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        nodes = [cluster.head_node]
-        nodes += [cluster.add_node(wait=False, **NODE) for _ in range(count - 1)]
+        node = cluster.add_node(wait=False, num_cpus=1, **NODE)
         cluster.wait_for_nodes()
         print(cluster.address, flush=True)
-        for line in sys.stdin:
-            _, number = line.split()
-            _kill_node(nodes[int(number)])
-            cluster.remove_node(nodes[int(number)], allow_graceful=False)
-            print("killed", number, flush=True)
+        for _ in sys.stdin:
+            _kill_node(node)
+            cluster.remove_node(node, allow_graceful=False)
+            print("killed", flush=True)
     finally:
         cluster.shutdown()
 
@@ -45,4 +43,4 @@ def _kill_node(node: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

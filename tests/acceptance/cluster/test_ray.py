@@ -1,4 +1,4 @@
-"""`hpo launch --engine ray` on a real Ray cluster of three nodes."""
+"""`hpo launch --engine ray` on a real Ray cluster of two nodes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ IN_THE_MIDDLE = (
 
 
 class RayCluster:
-    """Three nodes of one CPU each, in separate processes."""
+    """A head of two CPUs and a node of one, in separate processes."""
 
-    def __init__(self, folder: Path, nodes: int) -> None:
+    def __init__(self, folder: Path) -> None:
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -45,7 +45,7 @@ class RayCluster:
         self._log = folder / "cluster.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.acceptance.cluster.ray_cluster", str(nodes)],
+                [sys.executable, "-m", "tests.acceptance.cluster.ray_cluster"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -55,6 +55,9 @@ class RayCluster:
                 | {
                     "RAY_USAGE_STATS_ENABLED": "0",
                     "RAY_TMPDIR": self._mark,
+                    # Agents have an environment of their own, so none would run in a worker that was started before.
+                    "RAY_enable_worker_prestart": "0",
+                    "RAY_prestart_worker_first_driver": "0",
                     # Agents claim cores there.
                     "TMPDIR": self._mark,
                     "TEST_EPOCH_SECONDS": str(EPOCH_SECONDS),
@@ -62,11 +65,11 @@ class RayCluster:
             )
         self.address = self._answer()
 
-    def kill(self, node: int) -> None:
-        """Kill a node and all its processes."""
+    def kill_node(self) -> None:
+        """Kill the second node and all its processes."""
         assert self._process.stdin is not None
-        print("kill", node, file=self._process.stdin, flush=True)
-        assert self._answer() == f"killed {node}"
+        print("kill", file=self._process.stdin, flush=True)
+        assert self._answer() == "killed"
 
     def close(self) -> list[str]:
         """End all nodes; returns the processes that outlived them."""
@@ -106,7 +109,7 @@ class RayCluster:
 def cluster() -> Iterator[RayCluster]:
     # Not pytest's folder: the paths of Ray's sockets would be too long.
     with tempfile.TemporaryDirectory(prefix="hpo-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        cluster = RayCluster(Path(folder), 3)
+        cluster = RayCluster(Path(folder))
         try:
             yield cluster
         finally:
@@ -163,7 +166,7 @@ def test_study_survives_pause_and_dead_ray_node(service: Service, cluster: RayCl
 
     # Not between two trials: the trial of the node's agent must be lost.
     service.wait_for(lambda: service.value(IN_THE_MIDDLE) == 3)
-    cluster.kill(1)
+    cluster.kill_node()
     ended = driver.wait().clean()
     assert len(ended.trial_lines) == 9
     assert "9 of 9 trials finished" in ended.out

@@ -28,13 +28,6 @@ def metrics(service: Service, study: str = "s") -> dict:
     return json.loads((results(service, study) / "metrics.json").read_text())
 
 
-@pytest.fixture
-def searched(service: Service) -> Service:
-    """A service whose study has a complete trial."""
-    service.launched("Counted", "--trials", 1, "--workers", 1).clean()
-    return service
-
-
 def test_retrain_summarizes_three_seeds(service: Service) -> None:
     assert service.launched("Counted", "--trials", 2, "--workers", 2, "--pruner", "none").code == 0
     ended = service.hpo("retrain", "--study", "s", "--workers", 2).clean()
@@ -98,13 +91,13 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """The first process of a session that opens a terminal makes it the session's terminal."""
 
 
-def test_closed_terminal_lets_epochs_end(service: Service) -> None:
-    assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
+def test_closed_terminal_lets_epochs_end(searched: Service) -> None:
+    service, retrain = searched, ("retrain", "--study", "s", "--workers", 2, "--epochs", 20)
     service.set(TEST_EPOCH_SECONDS=0.15)
     ours, theirs = os.openpty()
     os.set_blocking(ours, False)
     service.before = [sys.executable, "-c", IN_TERMINAL, os.ttyname(theirs)]
-    running = service.start("retrain", "--study", "s", "--workers", 2)
+    running = service.start(*retrain)
     shown = b""
 
     def trained() -> bool:
@@ -123,16 +116,16 @@ def test_closed_terminal_lets_epochs_end(service: Service) -> None:
 
     service.before = ()
     service.set(TEST_EPOCH_SECONDS=0)
-    continued = service.hpo("retrain", "--study", "s", "--workers", 2).clean()
+    continued = service.hpo(*retrain).clean()
     assert continued.out.count("resumes after epoch") == 2
     assert metrics(service)["sessions"] == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_retrain_continues_from_last_epoch(service: Service, number: int) -> None:
-    assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
+def test_interrupted_retrain_continues_from_last_epoch(searched: Service, number: int) -> None:
+    service, retrain = searched, ("retrain", "--study", "s", "--workers", 2, "--epochs", 20)
     service.set(TEST_EPOCH_SECONDS=0.15)
-    running = service.start("retrain", "--study", "s", "--workers", 2)
+    running = service.start(*retrain)
     checkpoints = service.folder / "checkpoints"
     service.wait_for(lambda: len([*checkpoints.rglob("epoch-000003.npz")]) == 2)
     running.send_signal(number)
@@ -142,7 +135,7 @@ def test_interrupted_retrain_continues_from_last_epoch(service: Service, number:
     assert not (results(service) / "metrics.json").exists()
 
     service.set(TEST_EPOCH_SECONDS=0)
-    continued = service.hpo("retrain", "--study", "s", "--workers", 2).clean()
+    continued = service.hpo(*retrain).clean()
     assert continued.out.count("resumes after epoch") == 2
     # The objective's running sum fails the run if an epoch was skipped or repeated.
     assert (results(service) / "model.keras").read_text() == "total 210"
@@ -394,8 +387,8 @@ def test_hung_retrain_is_ended(service: Service) -> None:
     assert service.hpo(*retrain).code == 0
 
 
-def test_second_ctrl_c_ends_at_once(service: Service) -> None:
-    assert service.launched("Counted", "--trials", 1, "--workers", 1, "--epochs", 20).code == 0
+def test_second_ctrl_c_ends_at_once(searched: Service) -> None:
+    service = searched
     service.set(TEST_EPOCH_SECONDS=30)
     running = service.start("retrain", "--study", "s", "--workers", 1, "--verbose")
     # A run that has not begun is released by the first Ctrl-C.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from tests.acceptance.service import Running, Service
 from tests.integration.rows import finished_study
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 pytestmark = pytest.mark.xdist_group("dashboard")
 
@@ -30,27 +31,37 @@ def commands(dashboard_commands: ForkServer) -> ForkServer:
     return dashboard_commands
 
 
-@pytest.fixture
-def context(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BrowserContext]:
-    """A window of a headless browser: an installed Chromium, else the one that Playwright has downloaded."""
+@pytest.fixture(scope="module")
+def browser(server_folder: Path) -> Iterator[Browser]:
+    """A headless browser: an installed Chromium, else the one that Playwright has downloaded."""
     from playwright.sync_api import Error, sync_playwright
 
     # Not pytest's folder: the path of Chromium's socket would be too long.
-    monkeypatch.setenv("TMPDIR", str(open_folder))
-    with sync_playwright() as playwright:
-        try:
-            found = playwright.chromium.launch_persistent_context(
-                open_folder / "profile",
-                executable_path=CHROMIUM,
-                chromium_sandbox=False,
-                args=["--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"],
-            )
-        except Error as error:
-            if "Executable doesn't exist" not in str(error):
-                raise
-            pytest.skip("the dashboard in a browser (install chromium)")
-        yield found
-        found.close()
+    folder = Path(tempfile.mkdtemp(dir=server_folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        with sync_playwright() as playwright:
+            try:
+                found = playwright.chromium.launch(
+                    executable_path=CHROMIUM,
+                    chromium_sandbox=False,
+                    args=["--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"],
+                )
+            except Error as error:
+                if "Executable doesn't exist" not in str(error):
+                    raise
+                pytest.skip("the dashboard in a browser (install chromium)")
+            yield found
+            found.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A window with cookies, passwords and a cache of its own."""
+    found = browser.new_context()
+    yield found
+    found.close()
 
 
 def watch(page: Page) -> list[str]:

@@ -208,9 +208,9 @@ def test_sigterm_ends_agent_while_database_is_down(
         assert service.close() == []
 
 
-def test_retrain_survives_outage(service: Service, proxy: Proxy) -> None:
+def test_retrain_survives_outage(searched: Service, proxy: Proxy) -> None:
     """Retrain records that it opened the test set, although the outage is longer than other commands would wait."""
-    assert service.launched("Counted", "--trials", 1, "--workers", 1).code == 0
+    service = searched
     service.set(TEST_EPOCH_SECONDS=0.5)
     retrain = service.start(
         "retrain", "--study", "s", "--seeds", 1, "--workers", 1, "--storage", through(proxy, service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_export_of_a_model_is_refused_before_keras_is_imported(
         lambda name, *more: None if "onnx" in name else find(name, *more),
     )
     monkeypatch.delenv("HPO_STUDY", raising=False)
+    imported = {"keras", "tensorflow"} & sys.modules.keys()
     assert run(["export", *arguments]) != 0
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
+    assert {"keras", "tensorflow"} & sys.modules.keys() == imported
+
+
+def test_export_to_tflite_without_an_interpreter_is_refused(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    assert run(["export", "--model", "absent", "-o", "m.tflite"]) == 1
+    assert (
+        "--format tflite needs ai_edge_litert: pip install 'hpo-service[tflite]'" in capsys.readouterr().err
+    )

@@ -20,13 +20,18 @@ print({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules))
 from objectives import loader
 [loader.describe(name) for name in loader.names()]
 print({'keras', 'tensorflow', 'sklearn', 'sqlalchemy'} & set(sys.modules))
+import numpy as np
+from objectives.data.conversion import as_array
+from objectives.data.returned.arrays_of import array_of
+as_array(array_of(np.zeros((3, 2))), 'x')
+print({'numpy.ma', 'numpy.testing', 'pandas', 'scipy'} & set(sys.modules))
 """
-"""Prints the slow modules that the package, its backends and the description of every objective import."""
+"""Prints the slow modules that the package, its backends, the description of every objective and arrays import."""
 
 
 def test_slow_modules_are_not_imported_before_they_are_used():
     done = subprocess.run([sys.executable, "-c", SLOW], check=True, capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["set()"] * 3
+    assert done.stdout.splitlines() == ["set()"] * 4
 
 
 def test_objective_base_classes_come_from_the_package():
