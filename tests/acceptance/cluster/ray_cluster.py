@@ -25,7 +25,7 @@ def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         node = cluster.add_node(wait=False, num_cpus=1, **NODE)
-        cluster.wait_for_nodes()
+        cluster.wait_for_nodes(timeout=120)
         print(cluster.address, flush=True)
         for _ in sys.stdin:
             _kill_node(node)

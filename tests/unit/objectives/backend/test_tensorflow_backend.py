@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import tensorflow as tf
@@ -10,7 +11,10 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import context
 
 from objectives.backend.tensorflow import TensorFlow
+from objectives.base import DataOptions
 from objectives.device import Device
+from objectives.local_run import LocalRun
+from objectives.shipped.digits_cnn import DigitsCNN
 
 
 @pytest.mark.parametrize("limit", [None, 19 * 2**30])
@@ -46,3 +50,16 @@ def test_tensorflow_of_any_objective_is_limited_to_its_share_of_a_gpu(monkeypatc
     assert context.Context().config.gpu_options.per_process_gpu_memory_fraction == share
     backend.share_gpu(None)
     assert context.Context().config.gpu_options.per_process_gpu_memory_fraction == 0.0
+
+
+def test_digits_train_where_functions_run_eagerly():
+    """As users switch on to debug a layer of their own."""
+    objective = DigitsCNN()
+    objective.prepare(DataOptions(limit=20), final=False)
+    run = LocalRun(total_epochs=1, metric="val_loss")
+    tf.config.run_functions_eagerly(True)
+    try:
+        objective.train(dict(objective.first[0]), run)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert math.isfinite(run.history[0]["loss"])
