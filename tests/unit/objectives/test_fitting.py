@@ -399,18 +399,22 @@ def test_arguments_by_place_are_those_of_keras(linear: Callable[[], keras.Model]
 def test_test_set_is_evaluated_in_a_complete_final_run_only(
     linear: Callable[[], keras.Model], tmp_path: Path
 ) -> None:
-    def train(run: LocalRun) -> dict[str, Any]:
-        run.fit(linear(), X, Y)
-        return run.evaluate(linear(), X, Y)
+    def train(run: LocalRun, model: keras.Model) -> dict[str, Any]:
+        run.fit(model, X, Y)
+        return run.evaluate(model, X, Y)
 
-    assert train(LocalRun(2, metric="loss")) == {}
-    assert train(LocalRun(2, final=True, stop_after=1)) == {}
+    assert train(LocalRun(2, metric="loss"), linear()) == {}
+    assert train(LocalRun(2, final=True, stop_after=1), linear()) == {}
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.0), "mse", metrics=["mae"])
     run = LocalRun(2, final=True, output=tmp_path)
-    results = train(run)
-    assert results.keys() == {"test_loss"}
+    results = train(run, model)
+    assert results.keys() == {"test_loss", "test_mae"}
     assert run.results == results | {"parameters": 5}
     saved = keras.models.load_model(tmp_path / "model.keras")
-    assert saved.evaluate(X, Y, verbose=0) == pytest.approx(results["test_loss"])
+    assert saved.evaluate(X, Y, verbose=0, return_dict=True) == pytest.approx(
+        {name.removeprefix("test_"): value for name, value in results.items()}
+    )
 
 
 def test_run_without_keras_in_its_loop_still_has_its_rules(linear: Callable[[], keras.Model]) -> None:
