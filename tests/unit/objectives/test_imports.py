@@ -21,7 +21,7 @@ from objectives import loader
 [loader.describe(name) for name in loader.names()]
 print({'keras', 'tensorflow', 'sklearn', 'sqlalchemy'} & set(sys.modules))
 import numpy as np
-from objectives.data.conversion import as_array
+from objectives.data.conversion.objects import as_array
 from objectives.data.returned.arrays_of import array_of
 as_array(array_of(np.zeros((3, 2))), 'x')
 print({'numpy.ma', 'numpy.testing', 'pandas', 'scipy'} & set(sys.modules))
