@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from objectives.data.conversion.masked import first_masked_row
 from objectives.data.errors import ArrayInvalidError
-from objectives.data.masked import first_masked_row
 
 MOST_TEXT_BYTES = 1 << 33
 """Bytes of text as fixed-width strings, each as wide as the longest."""

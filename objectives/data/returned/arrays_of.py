@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.data.masked import first_masked_row
+from objectives.data.conversion.masked import first_masked_row
 
 Array = NDArray[Any]
 
