@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from objectives.tasks import tables
 from objectives.tasks.classes import equal_weights
 from objectives.tasks.curves import curves
-from objectives.tasks.labels import logistic_losses, mean_logistic_loss, sigmoid
+from objectives.tasks.labels import check_logits, logistic_losses, mean_logistic_loss, sigmoid
 from objectives.tasks.metrics import Floats, positives
-from objectives.tasks.task import Loss, Task
+from objectives.tasks.task import Loss, Range, Task
 
 
 class Binary(Task):
@@ -47,6 +47,9 @@ class Binary(Task):
 
     def balanced_weights(self) -> Floats:
         return equal_weights(self.data.y_train, 2)
+
+    def check_end(self, kind: Range | None) -> None:
+        check_logits(kind)
 
     def records(self, targets: NDArray[Any], outputs: Floats) -> dict[str, Any]:
         both = np.stack([1.0 - outputs, outputs], axis=1)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.errors import ObjectiveBrokenError
 from objectives.tasks import tables
 from objectives.tasks.curves import curves
 from objectives.tasks.metrics import Floats
-from objectives.tasks.task import Loss, Task
+from objectives.tasks.task import RANGES, Loss, Range, Task
 
 
 class Labels(Task):
@@ -48,6 +49,9 @@ class Labels(Task):
         weights: Floats = np.where((present > 0) & (absent > 0), absent / np.maximum(present, 1), 1.0)
         return weights
 
+    def check_end(self, kind: Range | None) -> None:
+        check_logits(kind)
+
     def weighted(self, loss: Loss, weights: NDArray[np.float32]) -> Loss:  # noqa: ARG002 - of the default loss alone
         """Return the default loss in which the examples that have a label count by the weight of this label."""
         return mean_logistic_loss(0.0, weights)
@@ -62,6 +66,20 @@ class Labels(Task):
             "per_label": tables.of_labels(self.data.classes, targets == 1, outputs),
             "curves": curves(self.data.classes, outputs, targets == 1),
         }
+
+
+def check_logits(kind: Range | None) -> None:
+    """Check that the logits of a sigmoid can be of either sign.
+
+    Raises:
+        ObjectiveBrokenError: they cannot.
+    """
+    if kind in ("never negative", "never positive"):
+        bound = "above" if kind == "never negative" else "below"
+        raise ObjectiveBrokenError(
+            f"the model ends in {RANGES[kind]}, and a sigmoid gives them probabilities {bound} 0.5 alone: end it in"
+            " keras.layers.Dense(data.output_size)"
+        )
 
 
 def mean_logistic_loss(smoothing: float, weights: NDArray[np.float32] | None = None) -> Loss:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hpo.errors import ObjectiveBrokenError
 from objectives.tasks import tables
 from objectives.tasks.metrics import Floats
-from objectives.tasks.task import Loss, Scaling, Task
+from objectives.tasks.task import RANGES, Loss, Range, Scaling, Task
 
 if TYPE_CHECKING:
     import keras
@@ -80,18 +80,26 @@ class Regression(Task):
             return raw
         return keras.layers.Rescaling(self.scaling.scale.tolist(), self.scaling.offset.tolist())(raw)
 
-    def check_end(self, probabilities: str | None) -> None:
-        if probabilities == "softmax":
-            raise ObjectiveBrokenError(
-                'the model ends in a softmax, whose outputs sum to one, but the task is "regression": end it in'
-                " keras.layers.Dense(data.output_size), or set another task"
-            )
+    def check_end(self, kind: Range | None) -> None:
         low, high = float(self.data.y_train.min()), float(self.data.y_train.max())
-        if probabilities == "sigmoid" and (low < 0 or high > 1):
+        fits: dict[Range, bool] = {
+            "softmax": self._are_shares(),
+            "sigmoid": low >= 0 and high <= 1,
+            "tanh": low >= -1 and high <= 1,
+            "never negative": high >= 0,
+            "never positive": low <= 0,
+        }
+        if kind is not None and not fits[kind]:
+            found = "do not" if kind == "softmax" else f"lie between {low:g} and {high:g}"
             raise ObjectiveBrokenError(
-                f"the model ends in a sigmoid, whose outputs lie between 0 and 1, but the targets between {low:g} and"
-                f" {high:g}: end it in keras.layers.Dense(data.output_size), or scale the targets"
+                f"the model ends in {RANGES[kind]}, but the targets of this regression {found}: end it in"
+                " keras.layers.Dense(data.output_size), scale the targets, or set another task"
             )
+
+    def _are_shares(self) -> bool:
+        """Return whether the targets of each row are not negative and sum to one."""
+        targets = self.data.y_train
+        return bool(targets.min() >= 0 and np.abs(targets.sum(axis=1, dtype=np.float64) - 1).max() < 0.001)
 
     def distribution(self, targets: NDArray[Any]) -> dict[str, Any]:
         """Return lowest, mean and highest value of each target, by name."""

@@ -26,6 +26,16 @@ Loss = Callable[[Any, Any], Any]
 MetricFunction = Callable[[NDArray[Any], Floats], float]
 """Metric of an objective's own: targets and outputs in NumPy."""
 
+Range = Literal["softmax", "sigmoid", "tanh", "never negative", "never positive"]
+RANGES: Mapping[Range, str] = {
+    "softmax": "a softmax, whose outputs sum to one",
+    "sigmoid": "a sigmoid, whose outputs lie between 0 and 1",
+    "tanh": "a tanh, whose outputs lie between -1 and 1",
+    "never negative": "outputs that are never negative",
+    "never positive": "outputs that are never positive",
+}
+"""Ranges that the outputs of a model keep whatever its weights are, in words of messages."""
+
 ClassWeight = Literal["balanced"] | Mapping[Any, float] | None
 
 
@@ -164,11 +174,11 @@ class Task(ABC):
                 f" end it in keras.layers.Dense(data.output_size), here {count}{self._hint(tuple(shape))}"
             )
 
-    def check_end(self, probabilities: str | None) -> None:  # noqa: B027 - for tasks without an activation
-        """Check the probabilities at the end of a model, if any, which stay there.
+    def check_end(self, kind: Range | None) -> None:  # noqa: B027 - for tasks that need certain outputs
+        """Check the range of a model's outputs, which it keeps.
 
         Raises:
-            ObjectiveBrokenError: the targets cannot be such.
+            ObjectiveBrokenError: the targets are never reached.
         """
 
     def _hint(self, shape: tuple[int | None, ...]) -> str:  # noqa: ARG002 - for tasks that are mistaken for others

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from hpo.errors import ObjectiveBrokenError
 
-_NAMES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+Kind = Literal["softmax", "sigmoid"]
+
+_NAMES: dict[str, Kind] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 """Classes of Keras, layers and operations alike, that turn logits into probabilities."""
+_LEAST = 1e-30
+"""Smallest probability whose logarithm is taken."""
 
 
-def as_logits(model: keras.Model) -> tuple[keras.Model, str | None]:
+def as_logits(model: keras.Model) -> tuple[keras.Model, Kind | None]:
     """Return the model without a softmax or sigmoid at its end, and the kind that was taken off, None for none.
 
     A layer at the end loses its activation; weights and their order stay.
@@ -28,11 +32,37 @@ def as_logits(model: keras.Model) -> tuple[keras.Model, str | None]:
     return (model if same else keras.Model(inputs_of(model), output, name=model.name)), kind
 
 
-def probabilities_of(model: keras.Model) -> str | None:
+def probabilities_of(model: keras.Model) -> Kind | None:
     """Return the kind of probabilities at the end of a model, "softmax" or "sigmoid"; None if it ends in others."""
-    found: list[str] = []
+    found: list[Kind] = []
     _logits(model, model.outputs[0], found, change=False)
     return found[0] if found else None
+
+
+def ends_in_weights(model: keras.Model) -> bool:
+    """Return whether a model ends in a layer of Keras with weights and no activation, whose outputs have any sign."""
+    operation = model.outputs[0]._keras_history.operation
+    while isinstance(operation, keras.Model) and len(getattr(operation, "outputs", None) or ()) == 1:
+        operation = operation.outputs[0]._keras_history.operation
+    linear = getattr(operation, "activation", None) is keras.activations.linear
+    return linear and type(operation).__module__.startswith("keras.") and bool(operation.weights)
+
+
+def logarithms(model: keras.Model, kind: Kind) -> keras.Model:
+    """Return the model with the logits of its outputs, which are the probabilities of a softmax or sigmoid.
+
+    Its softmax or sigmoid gives these probabilities again. Such logits have the gradients of a loss of probabilities,
+    which is 0 where a probability is 0.
+    """
+    ops = keras.ops
+    shares = ops.cast(model.outputs[0], "float32")
+    if kind == "softmax":
+        output = ops.log(ops.maximum(shares, _LEAST))
+    else:
+        epsilon = keras.backend.epsilon()
+        shares = ops.clip(shares, epsilon, 1.0 - epsilon)
+        output = ops.log(shares) - ops.log(1.0 - shares)
+    return keras.Model(inputs_of(model), output, name=model.name)
 
 
 def inputs_of(model: keras.Model) -> Any:
@@ -40,7 +70,7 @@ def inputs_of(model: keras.Model) -> Any:
     return model.inputs[0] if len(model.inputs) == 1 else getattr(model, "_inputs_struct", model.inputs)
 
 
-def _logits(model: keras.Model, output: Any, found: list[str], *, change: bool) -> Any:
+def _logits(model: keras.Model, output: Any, found: list[Kind], *, change: bool) -> Any:
     """Return the tensor that an output of a model computes its probabilities from, and add their kind to `found`.
 
     Without `change`, the model stays as it is, and only `found` is of use.
@@ -89,14 +119,14 @@ def _before(output: Any) -> Any:
     return operation._inbound_nodes[index].input_tensors[0]
 
 
-def _kind(operation: Any) -> str | None:
+def _kind(operation: Any) -> Kind | None:
     """Return the kind of probabilities of a layer or operation of Keras; None if it has others."""
     return _NAMES.get(type(operation).__name__) if type(operation).__module__.startswith("keras.") else None
 
 
-def _kind_of_activation(activation: Any) -> str | None:
+def _kind_of_activation(activation: Any) -> Kind | None:
     if activation in (keras.activations.softmax, keras.activations.sigmoid):
-        return str(activation.__name__)
+        return "softmax" if activation is keras.activations.softmax else "sigmoid"
     return _kind(activation)
 
 

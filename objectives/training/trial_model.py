@@ -17,11 +17,12 @@ from objectives.data.splits import Data
 from objectives.tasks import choice
 from objectives.tasks.metrics import METRICS, Floats
 from objectives.tasks.table import task_of
-from objectives.tasks.task import ClassWeight, MetricFunction, Task
+from objectives.tasks.task import ClassWeight, MetricFunction, Range, Task
 from objectives.training import losses, model_check
 from objectives.training.evaluation import Judge
-from objectives.training.logits import as_logits, probabilities_of
+from objectives.training.logits import as_logits, ends_in_weights, logarithms, probabilities_of
 from objectives.training.losses import OwnLoss
+from objectives.training.output_range import range_of
 from objectives.training.sampling import Sampling
 
 
@@ -59,7 +60,7 @@ def build(
     task = task_of(data)
     model = objective.build(params, data)
     model_check.check(model, data)
-    model, kind = _without_activation(model, task, run)
+    model, kind = _without_activation(model, task, type(objective).loss is not None, run)
     # Accessed through the class, so that plain functions do not become methods.
     cls: Any = type(objective)
     if cls.loss is None:
@@ -116,18 +117,32 @@ def check(objective: Trainable, params: Params, data: Data, metric: str) -> None
         _check_metric(name, function, targets, outputs)
 
 
-def _without_activation(model: keras.Model, task: Task, run: Run | None) -> tuple[keras.Model, str | None]:
-    """Return the model without a softmax or sigmoid at its end, and the kind of the one that it had."""
+def _without_activation(
+    model: keras.Model, task: Task, own_loss: bool, run: Run | None
+) -> tuple[keras.Model, str | None]:
+    """Return the model without a softmax or sigmoid at its end, and the kind of the one that it had.
+
+    Probabilities that no layer of Keras computes become their logits.
+    """
     if task.activation is None:
-        task.check_end(probabilities_of(model))
+        task.check_end(probabilities_of(model) or _range(model, task.data))
         return model, None
     stripped, kind = as_logits(model)
+    line = f"the {kind} at the end of the model is taken off, because training needs logits"
+    if kind is None:
+        found = _range(model, task.data)
+        if found in ("softmax", "sigmoid"):
+            stripped, kind = logarithms(model, found), found
+            line = f"the outputs of the model are those of a {kind}, so that it is trained on their logits"
+        elif not own_loss:
+            task.check_end(found)
     if kind is not None and run is not None:
-        run.log(
-            f"the {kind} at the end of the model is taken off, because training needs logits; the exported model gets"
-            f" a {task.activation}"
-        )
+        run.log(f"{line}; the exported model gets a {task.activation}")
     return stripped, kind
+
+
+def _range(model: keras.Model, data: Data) -> Range | None:
+    return None if ends_in_weights(model) else range_of(model, data.x_train)
 
 
 def _check_sampling(sampling: Sampling, task: Task) -> None:

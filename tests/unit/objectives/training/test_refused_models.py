@@ -57,6 +57,11 @@ def dense(units, activation=None):
     return ending(lambda _: keras.layers.Dense(units, activation=activation))
 
 
+def own_end(units, function):
+    """Return a base class whose model ends in a function that Keras does not know."""
+    return ending(lambda _: keras.layers.Dense(units), lambda _: keras.layers.Lambda(function))
+
+
 WRONG = {
     "outputs": ("classes", dense(5), {}, "not a logit for each of 3 classes"),
     "binary of two": ("binary", dense(2), {}, 'or set task = "classes", which needs two outputs'),
@@ -73,6 +78,38 @@ WRONG = {
         dense(2, "sigmoid"),
         {},
         "the model ends in a sigmoid, whose outputs lie",
+    ),
+    "own softmax": ("regression", own_end(2, keras.ops.softmax), {}, "ends in a softmax, whose outputs sum"),
+    "own sigmoid": (
+        "regression",
+        own_end(2, keras.ops.sigmoid),
+        {},
+        "the model ends in a sigmoid, whose outputs lie between 0 and 1, but the targets of this regression lie",
+    ),
+    "tanh": (
+        "regression",
+        dense(2, "tanh"),
+        {},
+        "a tanh, whose outputs lie between -1 and 1, but the targets",
+    ),
+    "never positive": (
+        "regression",
+        own_end(2, lambda x: -keras.ops.softplus(x)),
+        {},
+        "the model ends in outputs that are never positive, but the targets",
+    ),
+    "log_sigmoid": (
+        "binary",
+        dense(1, "log_sigmoid"),
+        {},
+        "the model ends in outputs that are never positive, and a sigmoid gives them probabilities below 0.5 alone:"
+        " end it in keras.layers.Dense(data.output_size)",
+    ),
+    "softplus": (
+        "labels",
+        dense(3, "softplus"),
+        {},
+        "never negative, and a sigmoid gives them probabilities above",
     ),
     "augmentation": (
         "classes",
@@ -170,6 +207,42 @@ def test_sigmoid_at_the_end_of_a_regression_of_shares_is_kept(tmp_path):
     outputs = keras.saving.load_model(tmp_path / "model.keras").predict(X, verbose=0)
     assert 0 <= outputs.min() < outputs.max() <= 1
     assert run.results["test_mae"] < 1
+
+
+@pytest.mark.parametrize(
+    ("task", "base", "attributes"),
+    [
+        ("regression", dense(2, "softmax"), {"targets": np.stack([X[:, 0] > 0, X[:, 0] <= 0], axis=1) / 1.0}),
+        ("regression", dense(2, "tanh"), {"targets": np.tanh(LOGITS[:, :2])}),
+        ("regression", dense(2, "relu"), {}),
+        ("classes", dense(3, "relu"), {}),
+        ("classes", dense(3, "log_softmax"), {"loss": own_cross_entropy}),
+        ("binary", dense(1, "softplus"), {"loss": lambda y, rate: y * keras.ops.exp(-rate) + (1 - y) * rate}),
+    ],
+)
+def test_ends_that_reach_the_targets_are_kept(task, base, attributes):
+    made(task, base, **attributes).check(PARAMS, DEVICE)
+    [line] = trained(made(task, base, **attributes), total=1).messages
+    assert line.startswith("epoch 1/1: loss=")
+
+
+@pytest.mark.parametrize(
+    ("task", "units", "kind"), [("classes", 3, "softmax"), ("binary", 1, "sigmoid"), ("labels", 3, "sigmoid")]
+)
+def test_probabilities_of_own_code_train_as_their_logits(tmp_path, task, units, kind):
+    ends = own_end(units, getattr(keras.ops, kind)), dense(units, kind)
+    own, known = (trained(made(task, end)) for end in ends)
+    assert own.messages[0] == (
+        f"the outputs of the model are those of a {kind}, so that it is trained on their logits; the exported model"
+        f" gets a {kind}"
+    )
+    assert len(own.history) == len(known.history) == 3
+    for name in ("loss", "val_loss", "val_accuracy"):
+        ours, theirs = ([metrics[name] for metrics in run.history] for run in (own, known))
+        assert ours == pytest.approx(theirs, rel=1e-4), name
+    own, known = (trained(made(task, end), final=True, output=tmp_path) for end in ends)
+    assert own.results["test_loss"] == pytest.approx(known.results["test_loss"], rel=1e-4)
+    assert own.results["test_accuracy"] == known.results["test_accuracy"]
 
 
 def test_sigmoid_of_classes_becomes_a_softmax():
