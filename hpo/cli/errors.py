@@ -41,6 +41,17 @@ def without_passwords(text: str, arguments: Sequence[str]) -> str:
     return redacted(text, passwords_given(arguments, os.environ))
 
 
+def is_of_deleted_folder(error: Exception) -> bool:
+    """Return whether an error is that of a working directory that is deleted."""
+    if not isinstance(error, FileNotFoundError):
+        return False
+    try:
+        os.getcwd()  # noqa: PTH109 - no other module is needed
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def bug(error: Exception, arguments: Sequence[str]) -> int:
     if os.environ.get("HPO_DEBUG") == "1":
         print_redacted("".join(traceback.format_exception(error)).rstrip(), arguments)

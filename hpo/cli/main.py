@@ -18,6 +18,7 @@ from hpo.cli.errors import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     bug,
+    is_of_deleted_folder,
     message,
     one_line,
     print_error,
@@ -186,5 +187,8 @@ def _run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and is_of_output(error):
             discard_output()
             return output_lost(error)
+        if is_of_deleted_folder(error):
+            print_error("the working directory is deleted: change to another one", arguments)
+            return EXIT_ERROR
         return bug(error, arguments)
     return result if isinstance(result, int) else 0

@@ -31,12 +31,19 @@ class SafeStream:
         return getattr(self.unfiltered, name)
 
     def write(self, text: str) -> int:
-        """Write the text; a line may end with a carriage return and a line feed."""
+        """Write the text; a line may end with a carriage return and a line feed.
+
+        Characters that the stream's encoding lacks, as in the locale C, are written as Python escapes them.
+        """
         if not text.isprintable():
             text = text.replace("\r\n", "\n")
             parts = _STYLE.split(text) if self.unfiltered.isatty() else [text]
             text = "".join(part if index % 2 else printable(part) for index, part in enumerate(parts))
-        self.unfiltered.write(text)
+        try:
+            self.unfiltered.write(text)
+        except UnicodeEncodeError:
+            encoding = self.unfiltered.encoding
+            self.unfiltered.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -82,6 +82,15 @@ def test_bug_writes_traceback_to_a_file(raising, capsys, tmp_path: Path) -> None
     assert "Traceback (most recent call last)" in file.read_text()
 
 
+def test_deleted_working_directory_is_reported(raising, monkeypatch, tmp_path, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert run(raising(FileNotFoundError(2, "No such file or directory"))) == 1
+    assert capsys.readouterr().err == "hpo: the working directory is deleted: change to another one\n"
+
+
 def test_bug_prints_traceback_with_hpo_debug(raising, capsys, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HPO_DEBUG", "1")
     assert run(raising(ZeroDivisionError("by zero"))) == 1

@@ -81,6 +81,14 @@ def test_colours_pass_at_a_terminal_only() -> None:
     assert file.getvalue() == "?[1;32mgreen?[0m"
 
 
+def test_characters_that_the_encoding_lacks_are_escaped() -> None:
+    binary = io.BytesIO()
+    stream = io.TextIOWrapper(binary, encoding="ascii")
+    SafeStream(stream).write("猫 a\n")
+    stream.flush()
+    assert binary.getvalue() == b"\\u732b a\n"
+
+
 def test_text_in_any_language_is_kept() -> None:
     text = "Größe 大小 μ ☂ 🙂\ttab\nline"
     assert printable(text) == text
