@@ -46,7 +46,9 @@ def load_data(
     else:
         loaded, found = provision.mapped(options, final)
         loaded = _for_task(loaded, task, options)
-        names = names if names is not None and len(names) == len(found) else found
+        # Other names in the order of the classes; the same names in another order would be those of other classes.
+        renamed = names is not None and len(names) == len(found) and set(names) != set(found)
+        names = names if renamed else found
     return split(loaded, options, final, names)
 
 

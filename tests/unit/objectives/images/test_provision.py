@@ -192,6 +192,19 @@ def test_two_class_folders_serve_a_binary_objective(photos, tmp_path):
     assert (data.task, data.classes, data.output_size) == ("binary", ("cross", "stripes"), 1)
 
 
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        (None, ("cross", "disc", "stripes")),
+        (("stripes", "disc", "cross"), ("cross", "disc", "stripes")),
+        (("Kreuz", "Scheibe", "Streifen"), ("Kreuz", "Scheibe", "Streifen")),
+    ],
+)
+def test_declared_names_of_classes_never_name_other_folders(photos, tmp_path, declared, found):
+    options = DataOptions(source=str(photos), cache_dir=str(tmp_path / "cache"))
+    assert load_data(None, declared, options, final=False).classes == found
+
+
 def test_folds_of_images_keep_groups_whole_and_leave_the_test_images_out(made, tmp_path):
     table = tmp_path / "images.csv"
     files = sorted(made.rglob("*.*"))
