@@ -22,6 +22,7 @@ from storage.engine import Database, open_database
 
 SIZES = (100, 1_000, 10_000)
 RULE = FreezeThaw(epochs=27)
+FIRST = RULE.rungs[0]
 ROUNDS = 30
 
 _FILL = """
@@ -41,7 +42,7 @@ WHERE study_id = :s AND ordinal < :n / power(3, nth - 1);
 
 UPDATE hpo.trials t SET paused_epoch = top.epoch, paused_score = t.ordinal FROM
  (SELECT reservation_id, max(epoch) AS epoch FROM hpo.rungs WHERE study_id = :s GROUP BY reservation_id) AS top
-WHERE top.reservation_id = t.reservation_id AND ordinal >= :n / 27;
+WHERE top.reservation_id = t.reservation_id AND ordinal >= :n / power(3, :rung_count);
 
 UPDATE hpo.trials SET outcome = 'complete', value = ordinal, decided_at = now(), epochs = 27
 WHERE study_id = :s AND paused_epoch IS NULL;
@@ -75,7 +76,14 @@ def _fill(connection: Connection, study_id: int, trials: int) -> int:
     )
     agent: int = agents.new_agent_id(connection)
     spec = f'{{"seed": 0, "pruner": "{NAME}", "epochs": {RULE.epochs}, "direction": "minimize", "metric": "loss"}}'
-    values = {"s": study_id, "n": trials, "agent": agent, "spec": spec, "rungs": list(RULE.rungs)}
+    values = {
+        "s": study_id,
+        "n": trials,
+        "agent": agent,
+        "spec": spec,
+        "rungs": list(RULE.rungs),
+        "rung_count": len(RULE.rungs),
+    }
     first, *others = [one for one in _FILL.split(";") if one.strip()]
     connection.execute(text(first.replace(":s, :s", ":s, CAST(:s AS text)")), values)
     agents.join(connection, agent, study_id, "bench", 1, "bench:1:1", 4, {})
@@ -115,16 +123,17 @@ def _row(database: Database, study_id: int, trials: int) -> str:
     while not (held := database.transaction(lambda c: claim(c, slot))).fresh:  # noqa: B023
         slot += 1
     judged = [
-        _seconds(database, lambda c: rungs.judge(c, held.attempt_id, RULE, {1: 0.5})) for _ in range(ROUNDS)
+        _seconds(database, lambda c: rungs.judge(c, held.attempt_id, RULE, {FIRST: 0.5}))
+        for _ in range(ROUNDS)
     ]
     fresh = [_seconds(database, claim_new) for _ in range(ROUNDS)]
     # The best paused trial of the first rung is among its best third again.
     database.transaction(
         lambda c: c.execute(
             text(
-                "UPDATE hpo.trials SET paused_epoch = 1, paused_score = -1 WHERE number = :n AND study_id = :s"
+                "UPDATE hpo.trials SET paused_epoch = :e, paused_score = -1 WHERE number = :n AND study_id = :s"
             ),
-            {"n": trials - 1, "s": study_id},
+            {"n": trials - 1, "s": study_id, "e": FIRST},
         )
     )
     paused = [_seconds(database, claim_paused) for _ in range(ROUNDS)]

@@ -94,12 +94,12 @@ def read(connection: Connection, study_id: int, rule: FreezeThaw) -> list[Rung]:
     """Return the rungs of a study, each with its best paused trial that no agent holds."""
     rows = connection.execute(
         text(
-            "SELECT rung.epoch,"
-            " (SELECT count(*) FROM hpo.rungs r WHERE r.study_id = :s AND r.epoch = rung.epoch) AS reached,"
+            "WITH reached AS (SELECT epoch, count(*) AS number FROM hpo.rungs WHERE study_id = :s GROUP BY epoch)"
+            " SELECT rung.epoch, coalesce(reached.number, 0) AS reached,"
             " best.reservation_id, best.paused_score,"
             " (SELECT count(*) FROM hpo.rungs r WHERE r.study_id = :s AND r.epoch = rung.epoch"
             "   AND (r.score, r.reservation_id) < (best.paused_score, best.reservation_id)) AS rank"
-            " FROM unnest(CAST(:rungs AS integer[])) AS rung (epoch) LEFT JOIN LATERAL"
+            " FROM unnest(CAST(:rungs AS integer[])) AS rung (epoch) LEFT JOIN reached USING (epoch) LEFT JOIN LATERAL"
             "  (SELECT t.reservation_id, t.paused_score FROM hpo.trials t"
             "   WHERE t.study_id = :s AND t.paused_epoch = rung.epoch AND t.outcome IS NULL"
             "   AND NOT EXISTS (SELECT 1 FROM hpo.attempts a"

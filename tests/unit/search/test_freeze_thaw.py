@@ -20,6 +20,11 @@ def test_rungs_divide_the_epochs(epochs: int, rungs: tuple[int, ...]) -> None:
     assert FreezeThaw(epochs=epochs, levels=THIRDS).rungs == rungs
 
 
+@pytest.mark.parametrize(("epochs", "rungs"), [(1, ()), (2, (1,)), (3, (1,)), (8, (3,)), (15, (5,))])
+def test_default_rung_is_a_third_of_the_epochs(epochs: int, rungs: tuple[int, ...]) -> None:
+    assert FreezeThaw(epochs=epochs).rungs == rungs
+
+
 def test_each_rung_has_a_quota_of_its_own() -> None:
     rule = FreezeThaw(epochs=10, levels=(Level(Fraction(1, 4), 2), Level(Fraction(2, 3), 4)))
     assert rule.rungs == (3, 7)
