@@ -216,12 +216,12 @@ def set_budget(connection: Connection, study_id: int, trials: int) -> None:
 def lock_study(connection: Connection, study_id: int) -> Row[Any] | None:
     """Prevent reservations and claims until the transaction ends.
 
-    Returns the study's desired_state, and of its spec the seed, the pruner and the epochs, as text.
+    Returns the study's desired_state, and of its spec the seed, the pruner, the epochs and the rungs, as text.
     """
     return connection.execute(
         text(
-            "SELECT desired_state, spec->>'seed' AS seed, spec->>'pruner' AS pruner, spec->>'epochs' AS epochs"
-            " FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
+            "SELECT desired_state, spec->>'seed' AS seed, spec->>'pruner' AS pruner, spec->>'epochs' AS epochs,"
+            " spec->>'rungs' AS rungs FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
         ),
         {"s": study_id},
     ).one_or_none()

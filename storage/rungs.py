@@ -6,6 +6,7 @@ is decided under the lock of the study's row. `hpo.search.freeze_thaw` is the ru
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from hpo.outcomes import Outcome
-from hpo.search.freeze_thaw import NAME, FreezeThaw, Paused, Rung
+from hpo.search.freeze_thaw import NAME, FreezeThaw, Paused, Rung, levels_of
 from storage import attempts, budget
 
 
@@ -21,7 +22,8 @@ def rule_of(study: Row[Any]) -> FreezeThaw | None:
     """Return the rule of a study's row as `budget.lock_study` returns it; None for studies that pause no trials."""
     if study.pruner != NAME or study.epochs is None:
         return None
-    return FreezeThaw(epochs=int(study.epochs))
+    epochs, rungs = int(study.epochs), json.loads(study.rungs or "[]")
+    return FreezeThaw(epochs=epochs, levels=levels_of(epochs, rungs)) if rungs else FreezeThaw(epochs=epochs)
 
 
 def judge(connection: Connection, attempt_id: int, rule: FreezeThaw, scores: Mapping[int, float]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -34,6 +34,11 @@ LEVELS = (Level(Fraction(1, 3), 3),)
 
 Earlier rungs save more epochs on some objectives, but on others the best trials look bad early.
 """
+
+
+def levels_of(epochs: int, rungs: Iterable[Sequence[int]]) -> tuple[Level, ...]:
+    """Return the levels of rungs as a study stores them: each an epoch, and the trials of which one goes on."""
+    return tuple(Level(Fraction(epoch, epochs), one_in) for epoch, one_in in rungs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,9 @@ def freeze_thaw_of(spec: StudySpec) -> FreezeThaw | None:
     """Return the rule by which trials of a study pause; None if they never do."""
     if spec.pruner != freeze_thaw.NAME or spec.epochs is None:
         return None
-    return FreezeThaw(epochs=spec.epochs)
+    if not spec.rungs:
+        return FreezeThaw(epochs=spec.epochs)
+    return FreezeThaw(epochs=spec.epochs, levels=freeze_thaw.levels_of(spec.epochs, spec.rungs))
 
 
 @without_experimental_warnings

@@ -51,6 +51,8 @@ class StudySpec:
     earlier_samplers: tuple[tuple[str, int], ...] = ()
     """Samplers before a change, each with the number of trials that the study had reserved at its end."""
     pruner: str = LaunchDefaults.pruner
+    rungs: tuple[tuple[int, int], ...] = ()
+    """Rungs of freeze-thaw when the study began: each an epoch, and the trials of which one goes on."""
     seed: int = LaunchDefaults.seed
     data: DataOptions = field(default_factory=DataOptions)
     startup: int = 10
@@ -95,6 +97,7 @@ class StudySpec:
         known["objective_space"] = space_from_json(known["objective_space"])
         known["narrowing"] = tuple(str(text) for text in known.get("narrowing", ()))
         known["earlier_samplers"] = tuple((str(n), int(end)) for n, end in known.get("earlier_samplers", ()))
+        known["rungs"] = tuple((int(epoch), int(one_in)) for epoch, one_in in known.get("rungs", ()))
         known["first"] = tuple(dict(params) for params in known.get("first", ()))
         data_names = {f.name for f in fields(DataOptions)}
         known["data"] = DataOptions(**{k: v for k, v in known.get("data", {}).items() if k in data_names})

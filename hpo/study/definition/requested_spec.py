@@ -13,6 +13,7 @@ from hpo.options.fields import NONE
 from hpo.options.requests import LaunchRequest
 from hpo.search.open_overrides import checked
 from hpo.search.optuna_study import known_good_parts
+from hpo.search.pruners import freeze_thaw_of
 from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
@@ -114,7 +115,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
     space = Space() if description.open_space else narrow_space(description.space, request.params)
     trials = request.trials or defaults.trials
     judged = selected(description, request.metric)
-    return StudySpec(
+    spec = StudySpec(
         objective=reference,
         metric=judged.metric,
         # `check_open_space` has accepted it.
@@ -138,6 +139,8 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         max_lost=request.max_lost or defaults.max_lost,
         **_limits(request),
     )
+    rule = freeze_thaw_of(spec)
+    return spec if rule is None else replace(spec, rungs=tuple(rule.one_in.items()))
 
 
 def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> LaunchRequest:

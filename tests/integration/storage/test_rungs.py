@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
-from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder
+from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder, levels_of
 from storage import agents, attempts, claims, goals, leases, rungs
 from storage.claims import Claim, NoWork
 from storage.engine import Database
@@ -29,6 +29,7 @@ class Frozen:
 
     def __init__(self, database: Database, trials: int, **spec: object) -> None:
         self.do: Callable[..., Any] = database.transaction
+        self.rule = RULE
         self.spec = {
             "seed": 0,
             "pruner": NAME,
@@ -63,7 +64,7 @@ class Frozen:
 
         def write(c: Connection) -> bool:
             attempts.record(c, claim.attempt_id, [(e, {"loss": value}, 0.1) for e in range(1, rung + 1)])
-            paused = rungs.judge(c, claim.attempt_id, RULE, {rung: value})
+            paused = rungs.judge(c, claim.attempt_id, self.rule, {rung: value})
             if paused:
                 leases.release(c, claim.attempt_id)
             return paused
@@ -79,10 +80,13 @@ class Frozen:
         return [(row.outcome, row.value) for row in rows]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_claims_follow_the_rule_in_memory(database: Database, seed: int) -> None:
+@pytest.mark.parametrize("stored", [(), ((4, 2), (7, 3))])
+def test_claims_follow_the_rule_in_memory(database: Database, stored: tuple[tuple[int, int], ...]) -> None:
     """The same pauses, promotions and finalists, with equal scores and scores that are not finite among them."""
-    study, ladder, draw = Frozen(database, 25), Ladder(RULE), random.Random(seed)
+    study, draw = Frozen(database, 25, rungs=stored), random.Random(1)
+    if stored:
+        study.rule = FreezeThaw(epochs=9, levels=levels_of(9, stored))
+    ladder = Ladder(study.rule)
     agent, complete = study.agent(), 0
     reservations: list[int] = []
     reached: dict[int, int] = {}
@@ -96,12 +100,12 @@ def test_claims_follow_the_rule_in_memory(database: Database, seed: int) -> None
         else:
             assert claim.reservation_id == reservations[expected]
         number = reservations.index(claim.reservation_id)
-        for rung in (*RULE.rungs, RULE.epochs):
+        for rung in (*study.rule.rungs, study.rule.epochs):
             value = draw.choice((0.1, 0.2, 0.3, 0.4, math.nan))
             if rung <= reached.get(number, 0):
                 continue
             reached[number] = rung
-            if rung == RULE.epochs:
+            if rung == study.rule.epochs:
                 study.settle(claim, value)
                 complete += 1
             elif study.reach(claim, rung, value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,8 @@ from sqlalchemy import text
 
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
+from hpo.search.pruners import freeze_thaw_of
+from hpo.search.spec import StudySpec
 from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from objectives.description import Description
@@ -50,6 +53,17 @@ def test_conflict_with_a_study_started_meanwhile_is_refused(database: Database) 
     enrolled(database, find(database, "s"), max_failed=3)
     with pytest.raises(StudyConflictError, match="created with --epochs 4, not 9"):
         enrolled(database, outdated, epochs=9)
+
+
+def test_study_keeps_the_rungs_of_freeze_thaw_that_it_began_with(database: Database) -> None:
+    begun = enrolled(database, pruner="freeze-thaw")
+    assert begun.spec.rungs == ((2, 3),)
+    assert enrolled(database, find(database, "s"), max_failed=3).spec.rungs == begun.spec.rungs
+    stored = replace(begun.spec, rungs=((1, 2), (3, 4)))
+    rule = freeze_thaw_of(stored)
+    assert rule is not None
+    assert (rule.rungs, rule.quota(1, 9), rule.quota(3, 9)) == ((1, 3), 4, 2)
+    assert StudySpec.from_json(json.loads(json.dumps(stored.to_json()))).rungs == stored.rungs
 
 
 def test_dead_agents_do_not_fix_the_epochs_of_an_unstarted_study(database: Database) -> None:
