@@ -119,8 +119,8 @@ def summarize(values: Sequence[float], bounds: Bounds | None = None) -> Interval
     if n < 2 or not all(map(math.isfinite, values)):
         return Interval(centre, None, None, n)
     spread = deviation(values)
-    # The mean of equal values may be rounded, which would give a deviation slightly above zero.
-    if len(set(values)) == 1:
+    # Equal values may differ by rounding, as may their mean, which would give a deviation slightly above zero.
+    if all(math.isclose(value, values[0], rel_tol=1e-9) for value in values):
         return Interval(values[0], 0.0, None, n)
     # `t.ppf` of scipy.stats is the same, but takes 0.25 s longer to import.
     from scipy.special import stdtrit

@@ -104,7 +104,7 @@ class Labels(Form):
 
     def table_cells(self, row: Outputs) -> list[str]:
         shown = sorted(self._predicted(row), key=lambda pair: -pair[1])
-        return [", ".join(f"{name} {share:.4f}" for name, share in shown)]
+        return [", ".join(f"{name} {share:.4f}" for name, share in shown) or "-"]
 
     def to_json(self, row: Outputs) -> dict[str, Any]:
         shares = dict(zip(self._labels, map(_number, row), strict=True))

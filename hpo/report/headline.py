@@ -45,6 +45,12 @@ def headline(history: StudyHistory, retrain: RetrainRow) -> list[Block]:
     if flipped in summary and name == "test_accuracy":
         average = interval_of(summary, flipped).describe()
         blocks.append(Paragraph(f"Averaged over each test image and its mirror image: {average}."))
+    if name == "test_loss" and runs[0].get("task") == "regression" and "test_rmse" in summary:
+        errors = [
+            f"{label_of(error)} {interval_of(summary, error).shown_mean}"
+            for error in ("test_rmse", "test_mae")
+        ]
+        blocks.append(Paragraph(f"In the unit of the targets: {' and '.join(errors)}."))
     return blocks
 
 
@@ -97,6 +103,8 @@ def _gap(
     base, noun = base_of(figure), examples_of(runs[0])
     count = _validation_count(history, runs)
     on = f"{count:,} validation {noun}" if count else f"validation {noun}"
+    if (folds := (history.study.spec_json.get("data") or {}).get("folds")) is not None:
+        on = f"{f'{count:,} ' if count else ''}{noun} in {folds} folds"
     found = _validated(history, retrain, base)
     label = label_of(figure)
     if found is None:

@@ -78,7 +78,7 @@ def _confused_pairs(found: Mistakes) -> Block:
         {
             "true": pair.true,
             "predicted": pair.predicted,
-            found.noun: f"{pair.count / found.runs:.1f}".removesuffix(".0"),
+            found.noun: f"{pair.count / found.runs:.1f}" if found.runs > 1 else str(pair.count),
             "of the true class": f"{100 * pair.share:.1f} %",
         }
         for pair in confused_pairs(found.confusion, found.names)

@@ -73,7 +73,7 @@ def _purpose(metrics: Mapping[str, Any], noun: str) -> str:
 
 
 def _results(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Return each test figure of this model and over seeds, with both intervals."""
+    """Return each test figure of this model over test examples, and its mean over seeds, both with intervals."""
     summary, noun = metrics["summary"], examples_of(runs[0])
     order = {name: place for place, name in enumerate(FIGURES)}
     names = sorted(
@@ -88,17 +88,17 @@ def _results(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> l
     for name in names:
         one = interval_of(summary, name)
         own = runs[0].get(name)
-        over = over_examples(runs, name, one.mean)
+        over = over_examples(runs[:1], name, own) if own is not None and is_number(own) else None
         rows.append(
             (
                 label_of(name),
                 _share(own),
+                "-" if over is None else " to ".join(map(formatting.metric, over)),
                 one.shown_mean,
                 one.shown_interval,
-                "-" if over is None else " to ".join(map(formatting.metric, over)),
             )
         )
-    headers = ("metric", "this model", f"mean of {seeds}", "95 % over seeds", tested)
+    headers = ("metric", "this model", tested, f"mean of {seeds}", "95 % over seeds")
     return [
         Paragraph(f"On test {noun} that were used neither to train nor to choose it."),
         _numbers(headers, rows),

@@ -7,8 +7,9 @@ from typing import Any
 
 from hpo import formatting
 from hpo.analysis.examples import examples_of, over_examples
-from hpo.analysis.figures import interval_of, label_of, leading
+from hpo.analysis.figures import label_of, leading
 from hpo.export.config import Config
+from objectives.values import is_number
 
 _FEW_TESTED = 1000
 """Test examples below which the interval of the leading figure is repeated as a limit."""
@@ -57,7 +58,8 @@ def _of_test_set(
     count, name = runs[0].get("n_test"), leading(metrics["summary"], config.metric)
     if not isinstance(count, int) or count >= _FEW_TESTED or name is None:
         return ""
-    over = over_examples(runs, name, interval_of(metrics["summary"], name).mean)
+    own = runs[0].get(name)
+    over = over_examples(runs[:1], name, own) if own is not None and is_number(own) else None
     if over is None:
         return f"The test set has only {count:,} {noun}."
     bounds = " to ".join(map(formatting.metric, over))

@@ -137,6 +137,11 @@ def _training_and_validation(
     """Return inputs and targets to train on, then those held out, none in a final run."""
     x, y = arrays.x_train, arrays.y_train
     groups = None if arrays.groups is None else arrays.groups[pool]
+    if final and options.folds is not None and options.limit is not None:
+        # All rows of the folds: others of a limited study have been in no trial.
+        folds = fold_indices(y[pool], options, options.folds, arrays.task, groups)
+        rows = pool[np.sort(np.concatenate([held_out for _, held_out in folds]))]
+        return inputs.take(x, rows, folder), y[rows], inputs.slices(x, slice(0)), y[:0]
     train, valid = split_indices(y[pool], options, arrays.y_valid, arrays.task, groups)
     train = pool[train]
     if arrays.x_valid is None or arrays.y_valid is None:

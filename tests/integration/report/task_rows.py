@@ -18,8 +18,10 @@ DEFAULT = {"learning_rate": 0.05}
 CURVE = {"x": [0.0, 0.1, 1.0], "y": [0.0, 0.9, 1.0]}
 
 
-def study(database: Database, metric: str, direction: str = "maximize", name: str = "demo") -> StudyRows:
-    options = {"objective": "mine", "metric": metric, "direction": direction, "epochs": 2}
+def study(
+    database: Database, metric: str, direction: str = "maximize", name: str = "demo", **more: Any
+) -> StudyRows:
+    options = {"objective": "mine", "metric": metric, "direction": direction, "epochs": 2, **more}
     return StudyRows(database, name, spec=spec(SPACE, **options, first=(DEFAULT,)))
 
 

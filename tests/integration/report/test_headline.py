@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from objectives.data_options import DataOptions
 from storage.engine import Database
 from tests.integration.report.made import candidates
-from tests.integration.report.task_rows import DEFAULT, complete, document_text, retrained, study
+from tests.integration.report.task_rows import (
+    DEFAULT,
+    REGRESSED,
+    REGRESSION,
+    complete,
+    document_text,
+    retrained,
+    study,
+)
 
 pytestmark = [pytest.mark.usefixtures("complete_documents"), pytest.mark.xdist_group("report")]
 
@@ -42,6 +51,15 @@ def test_gap_of_a_candidate_is_that_of_its_fresh_seeds(database: Database) -> No
     )
     assert "trial 1: 0.3200 ± 0.0200 (in the search 0.9000) (the default configuration)" in text
     assert "significantly better than each of the others" in text
+
+
+def test_loss_of_a_regression_in_folds_is_accompanied_by_errors(database: Database) -> None:
+    rows = study(database, "val_loss", "minimize", data=DataOptions(folds=5))
+    complete(rows, {"val_loss": 5.0}, "val_loss")
+    retrained(rows, REGRESSED, {**REGRESSION, "n_valid": 300})
+    text = document_text(rows)
+    assert "In the unit of the targets: test RMSE 2.5500 ± 3.4648 and test MAE 1.5500 ± 0.0707." in text
+    assert "On 300 examples in 5 folds, its loss was 5.0000 (trial 0, a single run" in text
 
 
 def test_gap_between_different_metrics_is_reported_as_unknown(database: Database) -> None:

@@ -42,6 +42,10 @@ def test_equal_seeds_have_no_interval() -> None:
     found = summarize([2 / 3] * 3)
     assert (found.mean, found.standard_deviation, found.interval95) == (2 / 3, 0.0, None)
     assert found.describe() == "0.6667 ± 0.0000 (n = 3 seeds, all equal)"
+    # So do balanced accuracies, which are means over classes: equal ones may differ in their last digit.
+    rounded = summarize([0.5833333333333333, 0.5833333333333334])
+    assert rounded.interval95 is None
+    assert rounded.describe() == "0.5833 ± 0.0000 (n = 2 seeds, all equal)"
     assert "all equal" not in summarize([0.5]).describe()
     assert "all equal" not in summarize([0.5, 0.6]).describe()
 

@@ -69,6 +69,10 @@ def test_each_task_is_written_as_csv_and_json(case: str) -> None:
             assert line.startswith("-x.jpg")
 
 
+def test_table_marks_examples_without_a_label() -> None:
+    assert form_of("labels", ["sea", "sun"], 2, 1).table_cells(np.array([0.5, 0.1])) == ["-"]
+
+
 def test_numbers_have_the_digits_of_32_bits() -> None:
     assert form_of("regression", ["y"], 1, 1).cells(np.array([np.float64(np.float32(0.1))])) == [0.1]
 

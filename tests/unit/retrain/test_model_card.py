@@ -51,13 +51,20 @@ def card(tmp_path: Path, *recorded: Mapping[str, Any], **about: Any) -> str:
 
 
 def test_card_of_a_classifier_has_results_data_limits_and_use(tmp_path: Path) -> None:
-    text = card(tmp_path, CLASSES, {**CLASSES, "test_accuracy": 0.75}, test_openings=2)
+    text = card(
+        tmp_path,
+        CLASSES,
+        {**CLASSES, "test_accuracy": 0.75, "test_intervals": {"test_accuracy": [0.4, 0.9]}},
+        test_openings=2,
+    )
     for line in (
         "# Model of pets",
         "It predicts to which of 2 classes an image belongs: cat, dog. It has 1,234 parameters.",
         "from trial 4 of study pets, objective pets.py:Pets; it is the model of the first of 2 seeds.",
-        "| metric | this model | mean of 2 seeds | 95 % over seeds | 95 % over 8 test images |",
-        "| test accuracy | 0.8750 | 0.8125 ± 0.0884 | 0.0184 to 1.0000 | 0.5300 to 0.9700 |",
+        "| metric | this model | 95 % over 8 test images | mean of 2 seeds | 95 % over seeds |",
+        "| test accuracy | 0.8750 | 0.5300 to 0.9700 | 0.8125 ± 0.0884 | 0.0184 to 1.0000 |",
+        "Each class, by the models of 2 seeds together:",
+        "| class | test images | precision | recall | F1 |",
         "| cat | 3 | 1.0000 | 0.6667 | 0.8000 |",
         "Source: photos: 88 images, digest 17ab.",
         "| cat | 80 | 3 |",

@@ -73,6 +73,15 @@ def test_final_run_trains_on_both_and_has_the_test_set(whole):
     assert final.x_test is whole.x_test
 
 
+@pytest.mark.parametrize("limit", [None, 120])
+def test_final_run_trains_on_the_rows_of_all_folds(whole: Arrays, limit: int | None) -> None:
+    options = DataOptions(limit=limit, folds=4)
+    trial, final = split(whole, options, final=False), split(whole, options, final=True)
+    assert len(final.x_train) == (limit or 200)
+    assert len(final.x_valid) == len(final.y_valid) == 0
+    assert numbers(final.x_train) == numbers(trial.x_train)
+
+
 @pytest.mark.parametrize(("limit", "trained", "validated"), [(None, 200, 20), (100, 100, 10)])
 def test_validation_images_of_the_data_set_are_used(
     whole: Arrays, limit: int | None, trained: int, validated: int
