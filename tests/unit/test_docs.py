@@ -121,8 +121,9 @@ def test_pictures_stay_small() -> None:
 
 def commands(page: Path) -> list[str]:
     """Commands of `hpo` in a page's blocks of shell, without variables, comments and pipes."""
-    blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    shown = [block for language, block in blocks if language in ("", "bash", "sh", "console")]
+    lines = [line.partition("#")[0].strip() for block in shown for line in block.splitlines()]
     found = [re.match(r"(?:\$ |uv run |[A-Z_]+=\S+ )*hpo (\S.*)", line) for line in lines]
     return [match[1] for match in found if match]
 
