@@ -35,7 +35,7 @@ class Axis:
 
 
 def with_ticks(axis: Axis, values: Iterable[float | None]) -> Axis:
-    """Return a logarithmic axis with ticks at powers of ten or, if it has less than two, at 1, 2 and 5 of each decade.
+    """Return a logarithmic axis with ticks at powers of ten; if it has less than two, at others of each decade.
 
     Other axes, and those with ticks, are returned as they are.
     """
@@ -51,8 +51,10 @@ def with_ticks(axis: Axis, values: Iterable[float | None]) -> Axis:
         return replace(
             axis, ticks=[(10.0**power, f"{10.0**power:g}" if plain else f"1e{power}") for power in chosen]
         )
-    steps = [10.0**power * digit for power in decades for digit in (1, 2, 5)]
-    inside = [step for step in steps if low <= step <= high]
+    inside: list[float] = []
+    for digits in ((1, 2, 5), range(1, 10)):
+        steps = [10.0**power * digit for power in decades for digit in digits]
+        inside = inside if len(inside) > 1 else [step for step in steps if low <= step <= high]
     # Of a range that is too narrow for two ticks, the ends.
     places = inside if len(inside) > 1 else sorted({low, *inside, high})
     return replace(axis, ticks=[(place, f"{place:.3g}") for place in places])

@@ -52,7 +52,7 @@ def sizes(files: ImageFiles) -> list[Block]:
     for name, values, form in (
         ("width", width, "{:.0f}"),
         ("height", height, "{:.0f}"),
-        ("width / height", width / height, "{:.2f}"),
+        ("width/height", width / height, "{:.2f}"),
     ):
         points = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
         rows.append((name, *(form.format(value) for value in points)))
