@@ -41,7 +41,7 @@ def report_selection(selection: Selection, seeds: int) -> None:
     """Log the results of the candidates."""
     shown, config = selection.to_json(), selection.winner
     limit = config.data.get("limit")
-    images = "all" if limit is None else limit
+    images = "all" if limit is None else f"{limit:,}"
     log.info(
         f"{shown['metric']} from {seeds} fresh seeds:"
         if config.epochs is None
