@@ -35,7 +35,7 @@ def test_report_of_a_retrained_study(rows: StudyRows) -> None:
     assert "shows the latest of the configuration that the search chose, not the best" in markdown
     # 24 and 27 of 30 predictions for the classes are correct; each class has 10 images.
     assert "| cat | 0.8889 | 0.8000 | 0.8421 | 10 |" in markdown
-    assert "| cat | dog | 2 | 20.0 % |" in markdown
+    assert "| cat | dog | 2.0 | 20.0 % |" in markdown
     assert "| figure | mean | standard deviation | 95 % over 3 seeds | 95 % over 20 test images |" in markdown
     assert "| test accuracy | 0.8500 | 0.0500 | 0.7258 to 0.9742 | 0.6396 to 0.9476 |" in markdown
     assert "The search is" not in markdown
