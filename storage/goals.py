@@ -25,7 +25,7 @@ class Goals:
     """Number of the first trial with the best value."""
     best_value: float | None
     trials_since_best: int
-    """Trials that have finished since."""
+    """Trials that have finished since, without those that freeze-thaw left paused."""
     reached: str
     """The goal that is reached, as `target` or `patience`; else empty."""
 
@@ -63,8 +63,9 @@ def read(connection: Connection, study_id: int) -> Goals | None:
         )
     since: int = connection.execute(
         text(
+            # Trials that freeze-thaw left paused end together, at the end of the study.
             "SELECT count(*) FROM hpo.trials WHERE study_id = :s AND outcome = ANY(:counted)"
-            " AND (decided_at, reservation_id) > (:at, :t)"
+            " AND paused_epoch IS NULL AND (decided_at, reservation_id) > (:at, :t)"
         ),
         {"s": study_id, "counted": list(COUNTED), "at": best.decided_at, "t": best.reservation_id},
     ).scalar_one()

@@ -157,7 +157,7 @@ def test_goal_ends_a_study_whatever_is_paused(database: Database) -> None:
     assert study.claim(agent) is NoWork.DONE
     assert study.outcomes() == [("pruned", 0.5), ("complete", 0.25), ("pruned", 0.6)]
     found = study.do(lambda c: goals.read(c, 1))
-    assert (found.reached, found.best_value) == ("target", 0.25)
+    assert (found.reached, found.best_value, found.trials_since_best) == ("target", 0.25, 0)
 
 
 def test_trial_goes_on_where_its_checkpoint_is(database: Database) -> None:
