@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import partial
 
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
 
 from bench.search.brackets import KerasTunerHyperband
 from bench.search.curves import CurveTable
 from bench.search.promotion import Promotion
-from bench.search.proposing import Trials, View
+from bench.search.proposing import Trials
 from bench.search.replay import Contestant
 from bench.search.stopping import RayAsha, Stopping
-from hpo.search.freeze_thaw import FreezeThaw
+from hpo.search.freeze_thaw import LEVELS, FreezeThaw, Level
 from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler, startup_trials
 from hpo.search.spec import StudySpec
@@ -25,18 +24,6 @@ TRIALS = 60
 """Trials of the search whose result the others must reach, and from which the sampler's start follows."""
 
 Build = Callable[[CurveTable, int, "int | None"], Contestant]
-
-
-def paused_as_pruned(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials with every open one that has reported as pruned at its last value."""
-    return [_pruned(t) if t.state == TrialState.RUNNING and t.intermediate_values else t for t in trials]
-
-
-def _pruned(trial: FrozenTrial) -> FrozenTrial:
-    shown = copy.copy(trial)
-    shown.state = TrialState.PRUNED
-    shown.value = trial.intermediate_values[max(trial.intermediate_values)]
-    return shown
 
 
 def spec_of(table: CurveTable, seed: int, sampler: str, pruner: str) -> StudySpec:
@@ -61,7 +48,6 @@ def _trials(
     *,
     sampler: str = "tpe",
     pruner: BasePruner | str = "none",
-    view: View | None = None,
 ) -> Trials:
     spec = spec_of(table, seed, sampler, pruner if isinstance(pruner, str) else "none")
     return Trials(
@@ -71,7 +57,6 @@ def _trials(
         first=table.first,
         name=f"{table.name}-{seed}",
         pruner=build_pruner(spec) if isinstance(pruner, str) else pruner,
-        view=view,
     )
 
 
@@ -93,9 +78,26 @@ def _keras_tuner(table: CurveTable, seed: int, most: int | None) -> Contestant: 
     return KerasTunerHyperband(trials, last=table.epochs, maximize=table.maximize)
 
 
-def _freeze_thaw(sampler: str, table: CurveTable, seed: int, most: int | None) -> Contestant:
-    trials = _trials(table, seed, sampler=sampler, view=paused_as_pruned)
-    return Promotion(trials, FreezeThaw(epochs=table.epochs), maximize=table.maximize, most=most)
+def _freeze_thaw(
+    table: CurveTable,
+    seed: int,
+    most: int | None,
+    *,
+    sampler: str = "tpe",
+    levels: Sequence[Level] = LEVELS,
+    shown_from: Fraction = Fraction(0),
+) -> Contestant:
+    rule = FreezeThaw(epochs=table.epochs, levels=tuple(levels), shown_from=shown_from)
+    return Promotion(_trials(table, seed, sampler=sampler), rule, maximize=table.maximize, most=most)
+
+
+def variant(*levels: tuple[str, int], shown_from: str = "0") -> Build:
+    """Return a rule of freeze-thaw with other rungs: part of the epochs, and one in how many goes on."""
+    return partial(
+        _freeze_thaw,
+        levels=[Level(Fraction(part), one_in) for part, one_in in levels],
+        shown_from=Fraction(shown_from),
+    )
 
 
 CONTESTANTS: dict[str, Build] = {
@@ -107,7 +109,20 @@ CONTESTANTS: dict[str, Build] = {
     "keras-tuner hyperband": _keras_tuner,
     "ray asha": partial(_ray, "random"),
     "ray asha+tpe": partial(_ray, "tpe"),
-    "random+freeze-thaw": partial(_freeze_thaw, "random"),
-    "tpe+freeze-thaw": partial(_freeze_thaw, "tpe"),
+    "random+freeze-thaw": partial(_freeze_thaw, sampler="random"),
+    "tpe+freeze-thaw": _freeze_thaw,
 }
 REFERENCE = "tpe+median"
+
+VARIANTS: dict[str, Build] = {
+    "1/3:3": variant(("1/3", 3)),
+    "1/3:4": variant(("1/3", 4)),
+    "1/3:3 2/3:2": variant(("1/3", 3), ("2/3", 2)),
+    "1/8:3 1/3:3": variant(("1/8", 3), ("1/3", 3)),
+    "1/8:3 1/3:3 from 1/3": variant(("1/8", 3), ("1/3", 3), shown_from="1/3"),
+    "1/8:2 1/3:3 from 1/3": variant(("1/8", 2), ("1/3", 3), shown_from="1/3"),
+    "1/15:3 1/8:3 1/3:3": variant(("1/15", 3), ("1/8", 3), ("1/3", 3)),
+    "1/15:3 1/8:3 1/3:3 from 1": variant(("1/15", 3), ("1/8", 3), ("1/3", 3), shown_from="1"),
+    "1/8:2 1/4:2 1/2:2": variant(("1/8", 2), ("1/4", 2), ("1/2", 2)),
+}
+"""Freeze-thaw with other rungs; `from`: part of the epochs from which the sampler sees paused trials as pruned."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
+from optuna.trial import FrozenTrial, TrialState
+
 from bench.search.proposing import Trials
 from bench.search.replay import Config
 from hpo.search.freeze_thaw import FreezeThaw, Ladder
@@ -16,6 +20,9 @@ class Promotion:
         self._ladder = Ladder(rule)
         self._sign = -1.0 if maximize else 1.0
         self._begun = self._running = self._complete = 0
+        self._paused: dict[int, int] = {}
+        """Epoch at which each paused trial is."""
+        trials.show_as(self.shown)
 
     def next(self) -> int | None:
         found = self._ladder.thaw()
@@ -23,8 +30,19 @@ class Promotion:
             found = self._begun
         if found is None and not self._running:
             found = self._ladder.finish(self._complete)
-        self._running += found is not None
+        if found is not None:
+            self._running += 1
+            self._paused.pop(found, None)
         return found
+
+    def shown(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the trials as the sampler of the service sees them: paused ones as pruned, from some epoch on."""
+        return [
+            _pruned(trial)
+            if (epoch := self._paused.get(trial.number)) is not None and self._rule.shows(epoch)
+            else trial
+            for trial in trials
+        ]
 
     def propose(self) -> Config:
         return self._trials.propose()
@@ -41,5 +59,14 @@ class Promotion:
             self._running -= 1
             return False
         goes_on = self._ladder.report(number, epoch, self._sign * value)
-        self._running -= not goes_on
+        if not goes_on:
+            self._running -= 1
+            self._paused[number] = epoch
         return goes_on
+
+
+def _pruned(trial: FrozenTrial) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state = TrialState.PRUNED
+    shown.value = trial.intermediate_values[max(trial.intermediate_values)]
+    return shown

@@ -31,7 +31,6 @@ class Trials:
         first: Mapping[str, Any],
         name: str,
         pruner: BasePruner | None = None,
-        view: View | None = None,
     ) -> None:
         """`first` is tried first; `name` is that of the study, on which Optuna's Hyperband builds its brackets."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -42,11 +41,16 @@ class Trials:
             storage=self._storage, sampler=sampler, pruner=self.pruner, direction=direction, study_name=name
         )
         self._shown = self.study
-        if view is not None:
-            self._shown = optuna.load_study(
-                study_name=name, storage=_View(self._storage, view), sampler=sampler, pruner=self.pruner
-            )
         self._ids: list[int] = []
+
+    def show_as(self, view: View) -> None:
+        """Let the sampler see the trials through a view."""
+        self._shown = optuna.load_study(
+            study_name=self.study.study_name,
+            storage=_View(self._storage, view),
+            sampler=self._sampler,
+            pruner=self.pruner,
+        )
 
     def propose(self) -> Mapping[str, Any]:
         """Begin a trial and return the sampler's proposal for it."""

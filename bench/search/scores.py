@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,8 @@ from bench.search.replay import Log
 RESAMPLES = 500
 
 Cost = Callable[["Floats", float, "Courses"], float]
-"""Function of a median curve of regrets, a target and the reference."""
+"""Function of a curve of regrets, a target and the reference."""
+Middle = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,16 @@ def _times(value: float) -> str:
     return "never" if math.isinf(value) else f"{value:.2f}"
 
 
-def epochs_to_match(found: Courses, reference: Courses) -> Ratio:
-    """Return the epochs until the median regret is that of the reference's end, relative to the reference's epochs."""
+def epochs_to_match(found: Courses, reference: Courses, middle: Middle = np.median) -> Ratio:
+    """Return the epochs until the middle of the regrets is that of the reference's end, relative to all of its epochs.
+
+    `middle` is `np.median` or `np.mean`.
+    """
     return _bootstrap(
-        found, reference, lambda curve, target, one: _epochs(curve, target) / float(np.median(one.epochs))
+        found,
+        reference,
+        lambda curve, target, one: _epochs(curve, target) / float(np.median(one.epochs)),
+        middle,
     )
 
 
@@ -82,16 +90,16 @@ def seconds_to_match(found: Courses, reference: Courses) -> Ratio:
         index = _epochs(curve, target)
         return math.inf if math.isinf(index) else float(times[int(index) - 1] / np.median(one.seconds[:, -1]))
 
-    return _bootstrap(found, reference, cost)
+    return _bootstrap(found, reference, cost, np.median)
 
 
-def _bootstrap(found: Courses, reference: Courses, cost: Cost) -> Ratio:
+def _bootstrap(found: Courses, reference: Courses, cost: Cost, middle: Middle) -> Ratio:
     rng = np.random.default_rng(0)
     seeds = np.arange(len(reference.regrets))
 
     def of(rows: npt.NDArray[np.intp]) -> float:
-        target = float(np.median(reference.regrets[rows, -1]))
-        return float(cost(np.median(found.regrets[rows], axis=0), target, reference))
+        target = float(middle(reference.regrets[rows, -1]))
+        return float(cost(middle(found.regrets[rows], axis=0), target, reference))
 
     resampled = [of(rng.choice(seeds, len(seeds))) for _ in range(RESAMPLES)]
     low, high = np.quantile(resampled, [0.025, 0.975], method="nearest")

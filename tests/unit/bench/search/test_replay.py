@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,16 +12,18 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from bench.search.brackets import KerasTunerHyperband
-from bench.search.contestants import CONTESTANTS, paused_as_pruned
+from bench.search.contestants import CONTESTANTS
 from bench.search.curves import CurveTable
 from bench.search.landscape import Curve, Rows, Surrogate
+from bench.search.promotion import Promotion
 from bench.search.proposing import Trials
 from bench.search.replay import Log, replay
 from bench.search.scores import courses, epochs_to_match, mean_ranks
 from bench.search.stopping import RayAsha, Stopping
+from hpo.search.freeze_thaw import FreezeThaw, Level
 
 EPOCHS = 9
 SPACE = {
@@ -167,13 +170,29 @@ def test_ray_stops_trial_below_the_percentile_of_earlier_ones() -> None:
     assert not stops(2, 4, 0.1), "the first one at a milestone goes on"
 
 
-def test_paused_trial_is_shown_to_sampler_as_pruned() -> None:
-    paused = create_trial(state=TrialState.RUNNING, intermediate_values={1: 0.2, 3: 0.4})
-    fresh = create_trial(state=TrialState.RUNNING)
-    shown = paused_as_pruned([paused, fresh])
-    assert [trial.state for trial in shown] == [TrialState.PRUNED, TrialState.RUNNING]
-    assert shown[0].value == 0.4
-    assert paused.state == TrialState.RUNNING
+@pytest.mark.parametrize(("shown_from", "pruned"), [("0", [1, 3]), ("1/3", [3]), ("1", [])])
+def test_paused_trial_is_shown_to_sampler_as_pruned_from_an_epoch_on(
+    shown_from: str, pruned: list[int], table: CurveTable
+) -> None:
+    levels = (Level(Fraction(1, 9), 3), Level(Fraction(1, 3), 3))
+    rule = FreezeThaw(epochs=EPOCHS, levels=levels, shown_from=Fraction(shown_from))
+    trials = trials_of(table)
+    search = Promotion(trials, rule, maximize=True)
+    # Ever worse: of three, one goes on to epoch 3, and pauses there.
+    for value in (0.3, 0.2, 0.1):
+        number = search.next()
+        assert number is not None
+        search.start(number, search.propose())
+        assert not search.report(number, 1, value)
+    assert search.next() == 0
+    search.report(0, 2, 0.3)
+    before = search.shown(trials.study.get_trials())
+    assert not search.report(0, 3, 0.3)
+    shown = search.shown(trials.study.get_trials())
+    assert before[0].state == TrialState.RUNNING
+    found = {max(t.intermediate_values) for t in shown if t.state == TrialState.PRUNED}
+    assert sorted(found) == pruned
+    assert {t.value for t in shown if t.state == TrialState.PRUNED} <= {0.3, 0.2, 0.1}
 
 
 def test_ratio_is_of_the_epochs_that_the_reference_trains_in_all() -> None:
