@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.acceptance.service import Service
 
 pytestmark = pytest.mark.xdist_group("keras")
 
+TAGGED = Path(__file__).parents[1] / "tagged_for_tests.py"
 FIT = Path(__file__).parents[1] / "fit_for_tests.py"
 EPOCHS = 30
 PARAMS = ("batch_size=32", "optimizer=adam", "learning_rate=0.004", "dropout=0.3", "weight_decay=0.0001")
@@ -175,6 +177,33 @@ def test_fit_killed_in_an_epoch_ends_as_an_uninterrupted_one(
     assert expected[4]["patience"] > 0, "interrupted while it counted"
     assert (expected[-1]["patience"], len(expected) < 30) == (6.0, True)
     assert expected[-1]["learning_rate"] < expected[0]["learning_rate"]
+
+
+def test_folds_of_several_inputs_and_labels_end_under_kills_as_undisturbed(
+    service: Service, keras_commands: ForkServer
+) -> None:
+    """First every process is killed, then a trainer, each between two folds of an epoch."""
+    service.set(TEST_HOLD="5 8")
+    size = ("--trials", 1, "--workers", 1, "--pruner", "none", "--seed", 1, "--folds", 3)
+    agent = service.start("launch", "--study", "s", "--objective", f"{TAGGED}:Tagged", *size)
+    service.wait_for((service.folder / "held-5").exists, timeout=90)
+    for process in service.processes():
+        with suppress(psutil.Error):
+            process.kill()
+    agent.kill()
+    agent = service.start("launch", "--study", "s")
+    service.wait_for((service.folder / "held-8").exists, timeout=90)
+    (trainer,) = service.trainers()
+    psutil.Process(trainer).kill()
+    agent.wait().clean()
+    attempts = [(one.outcome, one.resumed_from) for one in _attempts(service)]
+    assert attempts == [("lost", 0), ("lost", 1), ("complete", 3)]
+
+    (trial,) = service.rows("SELECT seed, params FROM hpo.trials")
+    alone = service.python(keras_commands, TAGGED, trial.seed, json.dumps(trial.params))
+    expected = [{name: epoch[name] for name in epoch.keys() - TIMINGS} for epoch in json.loads(alone.out)]
+    assert _metrics(service) == expected
+    assert {"val_auc", "val_error_deviation"} <= expected[0].keys()
 
 
 def _metrics(service: Service) -> list[dict[str, float]]:
