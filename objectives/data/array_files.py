@@ -1,16 +1,17 @@
 """Data sets of arrays in files: an .npz archive, or a folder of .npy files.
 
 Arrays are named `x_train`, `y_train` and likewise for `val` and `test`; a model with several inputs has
-`x_train/<input>`. `group_train` divides the training rows into groups, and `classes` names the classes. Large arrays
-are mapped read-only.
+`x_train/<input>`. `group_train` divides the training rows into groups, which no other split may share if it has groups
+too, and `classes` names the classes. Large arrays are mapped read-only.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,11 +24,12 @@ from objectives.data import arrays, inputs
 from objectives.data.arrays import VALIDATION, Arrays
 from objectives.data.conversion.objects import as_array
 from objectives.data.errors import ArrayInvalidError
-from objectives.data.inputs import Inputs, Shape
+from objectives.data.inputs import Inputs, Shape, check_finite
 from objectives.data.npz import Archive, read_header
 from objectives.data_options import TaskName
 
-GROUPS, CLASSES = "group_train", "classes"
+CLASSES, _GROUP = "classes", "group_"
+_SPLITS = ("train", "test", *VALIDATION)
 _SUFFIX = ".npy"
 _PARENTHESES = re.compile(r"\(.*?\)")
 
@@ -152,8 +154,7 @@ def read(
         if names is None and CLASSES in found.names:
             names = [str(name) for name in as_array(found.read(CLASSES, folder), CLASSES)]
         loaded = arrays.checked(pairs, task, names, folder, test=test)
-        groups = _groups(found, len(loaded.y_train)) if GROUPS in found.names else None
-        return replace(loaded, groups=groups)
+        return replace(loaded, groups=_groups(found, {split: y for split, (_, y) in splits.items()}))
 
 
 @contextmanager
@@ -189,7 +190,7 @@ def _splits(present: Sequence[str]) -> dict[str, tuple[list[str], str]]:
         ArrayInvalidError: one is missing, or would not be used.
     """
     found: dict[str, tuple[list[str], str]] = {}
-    for split in ("train", "test", *VALIDATION):
+    for split in _SPLITS:
         x = [name for name in present if name == f"x_{split}" or name.startswith(f"x_{split}/")]
         if x and f"y_{split}" in present:
             found[split] = (x, f"y_{split}")
@@ -217,7 +218,8 @@ def _splits(present: Sequence[str]) -> dict[str, tuple[list[str], str]]:
 
 
 def _used(present: Sequence[str]) -> list[str]:
-    return [name for name in present if name.startswith(("x_", "y_")) or name in (GROUPS, CLASSES)]
+    groups = {f"{_GROUP}{split}" for split in _SPLITS}
+    return [name for name in present if name.startswith(("x_", "y_")) or name in {CLASSES, *groups}]
 
 
 def _inputs(found: _Files, names: Sequence[str], folder: Path | None) -> Inputs:
@@ -226,13 +228,41 @@ def _inputs(found: _Files, names: Sequence[str], folder: Path | None) -> Inputs:
     return {name.partition("/")[2]: found.read(name, folder) for name in names}
 
 
-def _groups(found: _Files, rows: int) -> NDArray[np.int64]:
-    given = as_array(found.read(GROUPS, None), GROUPS)
-    if given.shape not in ((rows,), (rows, 1)):
+def _groups(found: _Files, targets: Mapping[str, str]) -> NDArray[np.int64] | None:
+    """Return the number of the group of each training row; None if the data have no groups.
+
+    Raises:
+        ArrayInvalidError: a group is in two splits, or an array of groups does not fit its split.
+    """
+    given = {split: f"{_GROUP}{split}" for split in _SPLITS if f"{_GROUP}{split}" in found.names}
+    if not given:
+        return None
+    absent = [f"y_{split}" for split in given if split not in targets]
+    if "train" not in given:
+        absent.append(f"{_GROUP}train")
+    if absent:
         raise ArrayInvalidError(
-            f"{GROUPS} is {given.dtype} of {given.shape}, not one group for each of {rows} rows"
+            f"it has {', '.join(given.values())} and no {absent[0]}: add it, or leave the groups out"
         )
-    return np.unique(given, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    values = {name: _group_of_rows(found, name, targets[split]) for split, name in given.items()}
+    for one, other in combinations(values, 2):
+        shared = np.intersect1d(values[one], values[other])
+        if len(shared):
+            raise ArrayInvalidError(
+                f"{one} and {other} share the group {str(shared[0])!a}: give all rows of a group the same split"
+            )
+    return np.unique(values[f"{_GROUP}train"], return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _group_of_rows(found: _Files, name: str, targets: str) -> NDArray[Any]:
+    values, rows = as_array(found.read(name, None), name), found.header(targets)[0][0]
+    if values.shape not in ((rows,), (rows, 1)):
+        raise ArrayInvalidError(
+            f"{name} is {values.dtype} of {values.shape}, not one group for each of {rows} rows"
+        )
+    if values.dtype.kind == "f":
+        check_finite(values, name)
+    return values.reshape(-1)
 
 
 def _check_memory(

@@ -170,7 +170,8 @@ def _in_folds(arrays: Arrays, options: DataOptions, k: int, classes: tuple[str, 
         )
     pool, _ = training_and_test(arrays, options)
     groups = None if arrays.groups is None else arrays.groups[pool]
-    folds = fold_indices(arrays.y_train[pool], options, k, arrays.task, groups)
+    names = classes or _names(arrays)
+    folds = fold_indices(arrays.y_train[pool], options, k, arrays.task, groups, names)
     # Within a limit, not all rows of the pool are in a fold.
     used = np.sort(np.concatenate([held_out for _, held_out in folds]))
     rows = pool[used]
@@ -184,7 +185,7 @@ def _in_folds(arrays: Arrays, options: DataOptions, k: int, classes: tuple[str, 
         y_valid=y_train[:0],
         x_test=None,
         y_test=None,
-        classes=classes or _names(arrays),
+        classes=names,
         mean=mean,
         std=std,
         has_test=arrays.has_test or made_test_fraction(arrays, options) is not None,
@@ -219,8 +220,11 @@ def training_and_test(arrays: Arrays, options: DataOptions) -> tuple[Indices, In
     rng = np.random.default_rng([options.split_seed, 0])
     test = held_out(kinds, fraction, rng, arrays.groups, spare=1 if has_own else 2)
     if len(test) == 0:
+        least = 2 if has_own else 3
         raise DataDamagedError(
-            f"no class has {2 if has_own else 3} rows, one for each split: add rows, or a test set"
+            f"no class has {least} rows, one for each split: add rows, or a test set"
+            if arrays.groups is None
+            else "no group can be held out for the test set: give smaller groups, or a test set"
         )
     return np.setdiff1d(rows, test), test
 

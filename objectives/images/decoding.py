@@ -148,5 +148,11 @@ def _fitted(image: Image.Image, geometry: Geometry) -> Image.Image:
     if geometry.fit == "crop":
         return ImageOps.fit(image, size, method)
     if geometry.fit == "pad":
+        # A line of pixels is left of the longest and thinnest images, which Pillow refuses.
+        scale = min(size[0] / image.width, size[1] / image.height)
+        if min(image.size) * scale < 1:
+            image = image.resize(
+                (max(1, round(image.width * scale)), max(1, round(image.height * scale))), method
+            )
         return ImageOps.pad(image, size, method)
     return image.resize(size, method)

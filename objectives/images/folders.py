@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -168,13 +169,16 @@ def _children(folder: Path) -> list[_Child]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # Images are reported with the others that cannot be read.
     try:
-        return entry.is_dir()
+        if not entry.is_symlink() or is_image(entry.name):
+            return entry.is_dir()
+        return stat.S_ISDIR(entry.stat().st_mode)
     except OSError as exc:
-        # It is reported with the other images that cannot be read.
         if is_image(entry.name):
             return False
+        # It may be the folder of a class.
         reason = exc.strerror or exc
         raise DataDamagedError(
-            f"{entry.path} is a link that cannot be followed ({reason}): allow it, or remove the link"
+            f"{entry.path} is a link that cannot be followed ({reason}): restore its target, or remove the link"
         ) from exc

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpo.errors import DataDamagedError
 from objectives.data.class_names import LABEL_SEPARATOR, are_fractions, composed, sorted_classes
+from objectives.data.conversion.float32 import Float32
 from objectives.data.targets import Targets
 from objectives.data_options import TaskName
 from objectives.names import MOST_NAME, is_usable
@@ -56,8 +58,9 @@ class Labels(ABC):
     def targets(self, texts: Sequence[str], classes: Sequence[str]) -> Targets:
         """Return the targets of images, in the form of `objectives.data.targets`."""
 
-    def check(self, source: Path, classes: Sequence[str]) -> None:  # noqa: B027 - numbers have no names
-        """Check the names of all classes or labels.
+    @abstractmethod
+    def check(self, source: Path, texts: Sequence[str], classes: Sequence[str]) -> None:
+        """Check the labels of all images, and the names of classes.
 
         Raises:
             DataDamagedError: no model can be trained for them.
@@ -85,7 +88,7 @@ class _OneClass(Labels):
         numbers = {name: number for number, name in enumerate(classes)}
         return np.array([numbers[text] for text in texts], np.int64)
 
-    def check(self, source: Path, classes: Sequence[str]) -> None:
+    def check(self, source: Path, texts: Sequence[str], classes: Sequence[str]) -> None:  # noqa: ARG002
         if len(classes) < 2:
             raise DataDamagedError(
                 f"{source} has the single class {classes[0]}: a classifier needs images of at least two classes,"
@@ -140,7 +143,7 @@ class _Several(Labels):
             hot[row, [numbers[name] for name in self.names(text)]] = 1
         return hot
 
-    def check(self, source: Path, classes: Sequence[str]) -> None:
+    def check(self, source: Path, texts: Sequence[str], classes: Sequence[str]) -> None:  # noqa: ARG002
         if not classes:
             raise DataDamagedError(f"{source} has no label for any image: fill the column label")
 
@@ -157,8 +160,18 @@ class _Numbers(Labels):
         return tuple(column.removeprefix(SEVERAL) for column in columns) or ("target",)
 
     def targets(self, texts: Sequence[str], classes: Sequence[str]) -> Targets:
-        rows = [text.split(LABEL_SEPARATOR) for text in texts]
-        return np.array(rows, np.float64).astype(np.float32).reshape(len(rows), len(classes))
+        return _exact(texts, classes).astype(np.float32)
+
+    def check(self, source: Path, texts: Sequence[str], classes: Sequence[str]) -> None:
+        convert = Float32("label", keeps_differences=True)
+        convert(_exact(texts, classes))
+        if (lost := convert.lost()) is not None:
+            column, low, high = lost
+            name = f"label_{classes[column]}" if len(classes) > 1 else "label"
+            raise DataDamagedError(
+                f"{source} has the {name} from {low} to {high}, whose differences are lost in float32: subtract their"
+                " mean, and divide them by their deviation"
+            )
 
 
 LABELS: Mapping[TaskName, Labels] = {
@@ -196,6 +209,11 @@ def _number(text: str, column: str, place: str) -> str:
                 " set another task, such as --task classes"
             )
     return repr(float(number))
+
+
+def _exact(texts: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
+    rows = [text.split(LABEL_SEPARATOR) for text in texts]
+    return np.array(rows, np.float64).reshape(len(rows), len(classes))
 
 
 def _is_set(text: str, column: str, place: str) -> bool:

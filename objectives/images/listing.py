@@ -98,7 +98,7 @@ def check(listing: Listing, files: str) -> None:
         )
     if not listing.pictures:
         raise DataDamagedError(f"{listing.source} has no {files}: add some")
-    listing.labels.check(listing.source, listing.classes)
+    listing.labels.check(listing.source, [picture.label for picture in listing.pictures], listing.classes)
     if listing.labels.named:
         _check_known(listing)
     _check_groups(listing)

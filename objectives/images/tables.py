@@ -17,7 +17,7 @@ import numpy as np
 from hpo.errors import DataDamagedError, MissingDependencyError
 from objectives.data.class_names import LABEL_SEPARATOR, composed
 from objectives.data_options import TaskName
-from objectives.images.labels import LABELS, SEVERAL, Labels
+from objectives.images.labels import LABELS, SEVERAL, Labels, class_name
 from objectives.images.listing import SPLIT_NAMES, Listing, Picture
 
 EXTENSIONS = (".csv", ".parquet")
@@ -124,6 +124,14 @@ def _check_columns(table: Path, columns: list[str], task: TaskName) -> None:
     twice = [name for name in columns if columns.count(name) > 1 and (name in _NAMES or name in several)]
     if twice:
         raise DataDamagedError(f"table {table} has two columns {twice[0]}: rename one of them")
+    if several and not LABELS[task].single:
+        if "label" in columns:
+            raise DataDamagedError(
+                f"table {table} has the column label next to {', '.join(several[:_MOST_SHOWN])}: remove or rename"
+                " those that are no targets"
+            )
+        for name in several:
+            class_name(name.removeprefix(SEVERAL), f"column {name!a} of table {table}")
     missing = [name for name in ("path", "label") if name not in columns]
     if missing == ["label"] and several:
         if LABELS[task].single:

@@ -50,13 +50,17 @@ class Float32:
         self._rows += len(block)
         return found
 
+    def lost(self) -> tuple[int, Any, Any] | None:
+        """Return the first column whose differences are lost, with its least and largest number."""
+        return None if self._columns is None else self._columns.lost()
+
     def end(self) -> None:
         """Check all rows together.
 
         Raises:
             ArrayInvalidError: the numbers of a column differ by less than float32 keeps.
         """
-        if self._columns is not None and (lost := self._columns.lost()) is not None:
+        if (lost := self.lost()) is not None:
             column, low, high = lost
             raise ArrayInvalidError(
                 f"{self._name} has numbers from {low} to {high} in column {column}, whose differences are lost in"

@@ -262,6 +262,7 @@ def test_several_inputs_groups_and_classes_are_read(tmp_path, form):
         "x_test/image": np.zeros((6, 4, 4), np.uint8),
         "x_test/age": np.zeros((6, 1)),
         "group_train": np.repeat(np.array(["b", "a"]), 10),
+        "group_test": np.repeat(np.array(["c", "d"]), 3),
         "classes": np.array(["x", "y", "z"]),
     }
     read = array_files.read(write_form(form, tmp_path, **changes), None, test=True)
@@ -280,6 +281,13 @@ def test_several_inputs_groups_and_classes_are_read(tmp_path, form):
         ({"x_test": np.zeros((6, 5, 5), np.uint8)}, r"x_test has rows of \(5, 5, 1\), x_train of \(4, 5, 1\)"),
         ({"x_train/a": np.zeros(20)}, "it has x_train next to x_train/"),
         ({"group_train": np.zeros(19)}, r"group_train is float64 of \(19,\), not one group for each of 20 rows"),
+        ({"group_train": np.full(20, np.nan)}, "group_train is nan in row 0"),
+        ({"group_test": np.zeros(6)}, "it has group_test and no group_train: add it, or leave the groups out"),
+        ({"group_train": np.arange(20), "group_val": np.zeros(6)}, "it has group_train, group_val and no y_val"),
+        (
+            {"group_train": np.array([*"aabb"] * 5), "group_test": np.array([*"ccbccc"])},
+            "group_train and group_test share the group 'b': give all rows of a group the same split",
+        ),
         ({"y_train": np.array([None] * 20)}, "y_train has Python objects"),
         ({"x_train": np.full((20, 2), np.nan)}, "x_train is nan in row 0"),
     ],

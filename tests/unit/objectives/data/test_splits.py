@@ -240,14 +240,49 @@ def test_folds_keep_to_the_limit():
     ("y", "k", "task", "groups", "error", "message"),
     [
         (np.arange(200) % 2, 1, "classes", None, UsageError, "at least 2 folds, not 1"),
-        (np.repeat([0, 1], (50, 4)), 5, "classes", None, DataDamagedError, "class 1 has 4 training rows, and 5 folds"),
+        (np.repeat([0, 1], (50, 4)), 5, "classes", None, DataDamagedError, "class dog has 4 training rows, and 5"),
+        (np.repeat([0, 1], (50, 1)), 2, "binary", None, DataDamagedError, "class dog has 1 training row, and 2 folds"),
         (np.zeros((3, 1)), 5, "regression", None, DataDamagedError, "3 training rows cannot be divided into 5"),
         (np.arange(20) % 2, 5, "binary", np.arange(20) % 4, DataDamagedError, "4 groups cannot be divided into 5"),
+        (np.arange(20) % 2, 3, "classes", np.arange(20) % 4, DataDamagedError, "class cat has .* in 2 groups, and 3"),
+        (
+            np.repeat([0, 1], (16, 4)),
+            2,
+            "classes",
+            np.repeat([0, 1, 2, 9], (5, 5, 6, 4)),
+            DataDamagedError,
+            "class dog has training rows in 1 group, and 2 folds need a group of it each: use fewer folds, or smaller",
+        ),
     ],
 )  # fmt: skip
 def test_folds_of_too_few_rows_are_refused(y, k, task, groups, error, message):
     with pytest.raises(error, match=message):
-        fold_indices(y, DataOptions(), k, task, groups)
+        fold_indices(y, DataOptions(), k, task, groups, ("cat", "dog"))
+
+
+def test_fold_without_a_class_is_refused():
+    # The largest groups are dealt first, and then no group of class 0 is left for the third fold.
+    y = np.array([0, 1, 2, 0, 1, 2, 0, 3, 1, 3, 2, 3])
+    groups = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4])
+    with pytest.raises(DataDamagedError, match="a fold would hold out no row of class"):
+        fold_indices(y, DataOptions(), 3, "classes", groups)
+
+
+@pytest.mark.parametrize("task", ["labels", "regression"])
+@pytest.mark.parametrize("k", [2, 3])
+def test_no_fold_is_empty(task, k):
+    # Each group has labels of its own.
+    groups = np.arange(90) // 30
+    y = np.eye(3, dtype=np.uint8)[groups]
+    folds = fold_indices(y, DataOptions(), k, task, groups)
+    assert all(len(train) and len(valid) for train, valid in folds)
+    assert sorted(np.concatenate([valid for _, valid in folds]).tolist()) == list(range(90))
+
+
+def test_groups_too_large_for_a_test_set_are_refused():
+    data = Arrays(np.zeros((20, 2), np.float32), np.arange(20) % 2, has_test=False, groups=np.arange(20) % 4)
+    with pytest.raises(DataDamagedError, match="no group can be held out for the test set: give smaller"):
+        splits.split(data, DataOptions(source="x.npz"), final=False)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from objectives.data_options import FITS
 from objectives.images.decoding import Geometry, UnreadableError, header, pixels
 
 RED = (200, 40, 40)
@@ -100,6 +101,13 @@ def test_other_shapes_are_cropped_padded_or_stretched(fit, edges, marked):
     found = pixels(encoded(Image.fromarray(values)), Geometry(8, 8, 1, fit))[..., 0]
     assert (found[0] < 10).all() == edges
     assert abs((np.abs(found[4].astype(int) - 100) < 50).sum() - marked) <= 1
+
+
+@pytest.mark.parametrize("shape", [(900, 7), (7, 900), (3000, 1)])
+@pytest.mark.parametrize("fit", FITS)
+def test_long_thin_image_keeps_a_line_of_pixels(shape, fit):
+    content = encoded(Image.fromarray(np.full(shape, 200, np.uint8)))
+    assert pixels(content, Geometry(64, 64, 1, fit)).max() == 200
 
 
 def test_large_jpeg_is_decoded_as_exactly_as_needed():

@@ -137,6 +137,12 @@ def test_link_that_cannot_be_followed_is_refused_or_listed(tmp_path):
     assert "a/self.jpg" in [picture.path for picture in listed(folder).pictures]
     (folder / "c").symlink_to("c")
     assert f"{folder / 'c'} is a link that cannot be followed (Too many levels" in refused(folder)
+    (folder / "c").unlink()
+    # Such as a class on a disk that is not mounted.
+    (folder / "c").symlink_to("gone")
+    assert f"{folder / 'c'} is a link that cannot be followed (No such file" in refused(folder)
+    (folder / "gone").mkdir()
+    assert "c has no image" in refused(folder)
 
 
 def test_folder_without_permission_is_refused(tmp_path, monkeypatch):
@@ -295,6 +301,18 @@ def test_table_of_each_task_is_listed(tmp_path, task, lines, classes, targets):
         ("regression", ("path,label", "1.jpg,1e99"), "has the label '1e99', which is no finite"),
         ("regression", ("path,label", "1.jpg,1", "2.jpg,2"), "has 2 training images: add some, at least 3"),
         ("regression", ("path,value", "1.jpg,1"), "has no column label"),
+        ("regression", ("path,label,label_y", "1.jpg,1,2"), "has the column label next to label_y: remove or rename"),
+        ("labels", ("path,label_", "1.jpg,1"), "column 'label_' of table .* has the class name ''"),
+        (
+            "regression",
+            ("path,label", *(f"{n}.jpg,170000000{n}" for n in range(9))),
+            "has the label from 1700000000.0 to 1700000008.0, whose differences are lost in float32: subtract",
+        ),
+        (
+            "regression",
+            ("path,label_x,label_t", *(f"{n}.jpg,{n},170000000{n}" for n in range(9))),
+            "has the label_t from 1700000000.0 to 1700000008.0, whose",
+        ),
         ("regression", ("path,label",), "has no images: add some"),
         ("labels", ("path,label_a", "1.jpg,2"), "row 1 of .* has the label_a '2': use 0 or 1"),
         ("labels", ("path,label", "1.jpg,", "2.jpg,"), "no label for any image: fill the column label"),
