@@ -31,6 +31,7 @@ from tests.acceptance.faults.injector import Injector, NothingToHitError
 from tests.acceptance.faults.proxy import Proxy
 from tests.acceptance.faults.report import HEADER, Report
 from tests.acceptance.faults.schedule import DISK_FULL, FAULTS, Schedule
+from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Service
 
 AGENTS = 3
@@ -84,8 +85,18 @@ CREATE TRIGGER audit_epoch AFTER INSERT OR UPDATE ON hpo.epochs FOR EACH ROW EXE
 class Chaos:
     """One study under fire."""
 
-    def __init__(self, folder: Path, seed: int, trials: int, deck: Mapping[str, int] = FAULTS) -> None:
-        """Draw faults from `deck`; those that this host does not allow are left out."""
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        trials: int,
+        deck: Mapping[str, int] = FAULTS,
+        commands: ForkServer | None = None,
+    ) -> None:
+        """Draw faults from `deck`; those that this host does not allow are left out.
+
+        `commands` forks the agents, whose clocks cannot be set then.
+        """
         sampler, pruner = seed % len(SAMPLERS), seed // len(SAMPLERS) % len(PRUNERS)
         self.report = Report(seed, trials, SAMPLERS[sampler], PRUNERS[pruner])
         self._folder = folder
@@ -95,7 +106,7 @@ class Chaos:
             seed, {kind: often for kind, often in deck.items() if kind != DISK_FULL or self._disk.small}
         )
         self._clock = DatabaseClock(self._server.url)
-        self._service = Service(folder, self._server.url)
+        self._service = Service(folder, self._server.url, commands)
         self._service.set(
             HPO_HOME=self._disk.folder / "home",
             HPO_CHECKPOINTS=self._disk.folder / "checkpoints",
