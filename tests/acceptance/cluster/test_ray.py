@@ -62,8 +62,14 @@ class RayCluster:
                     "TMPDIR": self._mark,
                     "TEST_EPOCH_SECONDS": str(EPOCH_SECONDS),
                 },
+                # A signal to the tests would end it before its nodes.
+                start_new_session=True,
             )
-        self.address = self._answer()
+        try:
+            self.address = self._answer()
+        except BaseException:
+            self.close()
+            raise
 
     def kill_node(self) -> None:
         """Kill the second node and all its processes."""
@@ -74,16 +80,19 @@ class RayCluster:
     def close(self) -> list[str]:
         """End all nodes; returns the processes that outlived them."""
         assert self._process.stdin is not None
+        # Not all can be found by their environment: Ray's titles overwrite it.
+        started = psutil.Process(self._process.pid).children(recursive=True)
         with suppress(OSError):
             self._process.stdin.close()
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
+            started += psutil.Process(self._process.pid).children(recursive=True)
             self._process.kill()
             self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        survivors = self._processes()
+        survivors = {*started, *self._processes()}
         _, alive = psutil.wait_procs(survivors, 10)
         for process in alive:
             with suppress(psutil.Error):
