@@ -73,7 +73,9 @@ def _ordered_dataset(x: Any, completed: int, options: dict[str, Any], model: ker
     again, differs from version to version.
     """
     if steps := options.get("steps_per_epoch"):
-        return (x.repeat().skip(completed * int(steps)) if completed else x), True
+        # Other backends take a batch to build the losses, and so shuffle once more than a whole run does.
+        exact = not completed or keras.config.backend() == "tensorflow"
+        return (x.repeat().skip(completed * int(steps)) if completed else x), exact
     length = int(x.cardinality())
     if length <= 0 or getattr(model, "steps_per_execution", 1) != 1:
         return x, not completed

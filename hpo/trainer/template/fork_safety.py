@@ -71,10 +71,10 @@ def _is_restarted(task: Path) -> bool:
 
 
 def _end_helpers() -> None:
-    """End the thread of tqdm that watches progress bars; the next bar starts another."""
-    monitor = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "monitor", None)
-    if monitor is not None and monitor.is_alive():
-        monitor.exit()
+    """End the threads of tqdm and its subclasses that watch progress bars; the next bar starts another."""
+    for thread in threading.enumerate():
+        if type(thread).__module__ == "tqdm._monitor":
+            thread.exit()  # type: ignore[attr-defined]
 
 
 def _describe(started: set[int]) -> str:

@@ -184,6 +184,9 @@ def test_resumed_fit_ends_as_an_uninterrupted_one(kind: str, tmp_path: Path) -> 
     first, _, _ = ended(FITS[kind], stop_after=2)
     assert (len(first.history), first.ended_early) == (2, True)
     resumed, resumed_variables, resumed_state = ended(FITS[kind], resume=on_disk(first.checkpoint, tmp_path))
+    if kind == "endless tf.data" and backend.name() != "tensorflow":
+        assert any(message.startswith("the order of the data is not that of") for message in resumed.messages)
+        return
     assert [*first.history, *resumed.history] == whole.history
     assert resumed_state == state
     for found, expected in zip(resumed_variables, variables, strict=True):

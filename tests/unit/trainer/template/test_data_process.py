@@ -375,3 +375,15 @@ def test_change_of_an_object_without_a_pickle_is_named(
 def test_variable_that_cannot_be_handed_back_is_named(process: DataProcess, module: Any, value: str) -> None:
     with pytest.raises(UnshareableError, match=r"^COUNT$"):
         process(module(f"COUNT = {value}").load)
+
+
+def test_thread_that_watches_progress_bars_is_ended() -> None:
+    """Libraries such as Hugging Face's have subclasses of tqdm, each with a monitor of its own."""
+    ended = threading.Event()
+    monitor = type(
+        "TMonitor", (threading.Thread,), {"__module__": "tqdm._monitor", "exit": lambda _: ended.set()}
+    )
+    check = ThreadCheck()
+    monitor(target=ended.wait, daemon=True).start()
+    assert check.cause() is None
+    assert ended.is_set()
