@@ -19,6 +19,9 @@ from storage import attempts, budget, goals, rungs
 from storage.attempts import NEXT
 from storage.budget import Counts
 
+TAKEN = "trained by an agent that was idle"
+"""Reason that a prefetched attempt was released."""
+
 
 class NoWork(Enum):
     """Reason that a claim gets no trial."""
@@ -190,7 +193,7 @@ def _take_prefetched(connection: Connection, study_id: int, agent_id: int) -> in
     ).one_or_none()
     if row is None:
         return None
-    attempts.end(connection, [row.attempt_id], Outcome.RELEASED, "trained by an agent that was idle")
+    attempts.end(connection, [row.attempt_id], Outcome.RELEASED, TAKEN)
     reservation_id: int = row.reservation_id
     return reservation_id
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from hpo.outcomes import Outcome
+from storage.claims import TAKEN
 from tests.acceptance.faults import trace
 from tests.acceptance.faults.cuts import EXPIRED, Member
 from tests.acceptance.faults.report import Report
@@ -19,7 +20,8 @@ class ChaosChecks:
     def __init__(self, service: Service, members: list[Member], trace_file: Path) -> None:
         self._service = service
         self._members = members
-        self._costs = trace.costs(trace.read(trace_file), self._taken(), last_saved)
+        notes = trace.read(trace_file)
+        self._costs = trace.costs(notes, self._taken() | self._unrecorded(notes), last_saved)
 
     def check(self, trials: int, epochs: int) -> None:
         """Assert that the records are consistent."""
@@ -141,6 +143,21 @@ class ChaosChecks:
             p=[member.running.pid for member in self._members if member.was_cut],
         )
         return {row.pid for row in rows}
+
+    def _unrecorded(self, notes: list[trace.Note]) -> set[int]:
+        """Return the trainers of prefetched trials that an idle agent took just before their slots were recorded.
+
+        An agent starts the trainer first, and kills it when it learns that the trial was taken.
+        """
+        taken = self._service.rows(
+            "SELECT DISTINCT seed FROM hpo.attempts a JOIN hpo.trials USING (reservation_id) WHERE a.error = :e",
+            e=TAKEN,
+        )
+        seeds = {row.seed for row in taken}
+        recorded = {
+            row.pid for row in self._service.rows("SELECT pid FROM hpo.attempts WHERE pid IS NOT NULL")
+        }
+        return {note.pid for note in notes if note.seed in seeds and note.pid not in recorded}
 
 
 def left_files(folder: Path, members: list[Member]) -> list[str]:
