@@ -16,8 +16,10 @@ Array = NDArray[Any]
 _CHANNELS = (1, 3, 4)
 """Numbers of channels of images."""
 _IMAGE_DIMENSIONS = 4
-_SCALARS = (str, bytes, bool, int, float, np.generic)
+_SCALARS = (str, bytes, bool, int, float, Decimal, np.generic, type(None))
 _NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
+_DEEP = ("I", "F")
+"""Beginnings of Pillow's modes of more than 8 bits."""
 _MOST_SPLITS = 3
 """Longest list that may be splits, and not rows."""
 _NO_NUMPY = ("torch.bfloat16", "torch.float8")
@@ -61,6 +63,10 @@ def array_of(value: Any) -> Array:
         UnreadableError: they are neither.
     """
     library = library_of(value)
+    if isinstance(value, Mapping):
+        raise UnreadableError(
+            "has a dict in place of an array: return inputs by name, and targets as one array"
+        )
     if isinstance(value, list | tuple) or _is_column(value):
         return rows_of(list(value))
     if library == "torch":
@@ -99,7 +105,11 @@ def rows_of(values: Any) -> Array:
             return channels_last(np.stack(values))
         if not isinstance(values[0], _SCALARS):
             _check_shapes(values)
-        return _converted(np.asarray(values))
+        found = np.asarray(values)
+        if found.dtype.kind in "US" and isinstance(values[0], (*_SCALARS, list)):
+            # NumPy has made a text of each number next to a text.
+            found = np.asarray(values, object)
+        return _converted(found)
     return array_of(values)
 
 
@@ -173,15 +183,22 @@ def _without_objects(array: Array) -> Array:
 
 
 def _pictures(pictures: Sequence[Any]) -> Array:
-    plain = [
-        picture if picture.mode in ("L", "RGB", "I;16") else picture.convert("RGB") for picture in pictures
-    ]
-    modes = {picture.mode for picture in plain}
-    if len(modes) > 1:
-        plain = [picture.convert("RGB") for picture in plain]
+    modes = {picture.mode for picture in pictures}
+    # Pillow would cut numbers of more than 8 bits off at 255.
+    if any(mode.startswith(_DEEP) for mode in modes):
+        if len(modes) > 1:
+            raise UnreadableError(
+                f"holds images of several modes ({', '.join(sorted(modes))}): convert them to one in the data function"
+            )
+        plain = pictures
+    elif modes <= {"L"}:
+        plain = pictures
+    else:
+        plain = [picture.convert("RGB") for picture in pictures]
     arrays = [np.asarray(picture) for picture in plain]
     _check_shapes([array[..., 0] if array.ndim > 2 else array for array in arrays])
-    return np.stack(arrays)
+    found = np.stack(arrays)
+    return found[..., np.newaxis] if found.ndim < _IMAGE_DIMENSIONS else found
 
 
 def _check_shapes(values: Iterable[Any]) -> None:

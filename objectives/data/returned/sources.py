@@ -15,6 +15,7 @@ import numpy as np
 
 from objectives.data.class_names import by_name
 from objectives.data.returned.arrays_of import UnreadableError, library_of, rows_of
+from objectives.data.returned.batching import elements_of, is_batched
 
 BLOCK_ROWS = 256
 
@@ -68,10 +69,10 @@ def _tensorflow(dataset: Any) -> Source:
     rows = int(dataset.cardinality())
     if rows == -1:
         raise UnreadableError("is a tf.data pipeline without an end: leave .repeat() out")
-    batched = _is_batched(dataset)
+    batched = is_batched(dataset)
     blocks = dataset if batched else dataset.batch(BLOCK_ROWS)
     return Source(
-        blocks=(_block(element) for element in blocks.as_numpy_iterator()),
+        blocks=(_block(element) for element in elements_of(blocks)),
         # Of batches, only their number is known.
         rows=rows if rows >= 0 and not batched else None,
         # Of keras.utils.image_dataset_from_directory.
@@ -79,35 +80,6 @@ def _tensorflow(dataset: Any) -> Source:
         note="its tf.data pipeline is read once: random changes in it are the same in each epoch (declare them as the"
         " objective's augmentation instead)",
     )
-
-
-def _is_batched(dataset: Any) -> bool:
-    """Return whether the elements are batches of rows: their first sizes are unknown, or the pipeline has made them."""
-    specs = list(_leaves(dataset.element_spec))
-    shapes = [getattr(spec, "shape", None) for spec in specs]
-    if any(shape is None or shape.rank in (0, None) for shape in shapes):
-        return False
-    first = {shape[0] for shape in shapes if shape is not None}
-    if len(first) != 1:
-        return False
-    if first == {None}:
-        return True
-    while dataset is not None:
-        name = type(dataset).__name__
-        if "Batch" in name:
-            return "Unbatch" not in name
-        dataset = getattr(dataset, "_input_dataset", None)
-    return False
-
-
-def _leaves(spec: Any) -> Iterator[Any]:
-    if isinstance(spec, Mapping):
-        spec = tuple(spec.values())
-    if isinstance(spec, tuple | list):
-        for item in spec:
-            yield from _leaves(item)
-    else:
-        yield spec
 
 
 def _keras(dataset: Any) -> Source:

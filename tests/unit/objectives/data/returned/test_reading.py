@@ -70,6 +70,7 @@ def hugging_face(columns: dict[str, list[Any]], **features: Any) -> Any:
 
 ROWS = list(zip(X, Y, strict=True))
 PICTURES = [Image.fromarray(x) for x in X]
+DEEP = [Image.fromarray(x[..., 0].astype(np.uint16) * 256) for x in X]
 TORCH = made(
     "torch.utils.data",
     "Dataset",
@@ -159,6 +160,15 @@ def test_splits_are_named(returned: Any, splits: dict[str, int]) -> None:
     assert next(iter(found)) == "train"
 
 
+@pytest.mark.parametrize(
+    ("inputs", "rows"), [(("_BatchDataset",) * 2, 7), (("_BatchDataset", "_MapDataset"), 1)]
+)
+def test_joined_pipelines_of_batches_are_batches(inputs: tuple[str, ...], rows: int) -> None:
+    joined = pipeline((spec(7, 4, 5, 3), spec(7)), batches(7), name="_ZipDataset")
+    type(joined)._inputs = lambda _: [pipeline(spec(7), [], name=name) for name in inputs]
+    assert len(loaded(joined).splits["train"][1]) == rows
+
+
 def test_several_inputs_and_texts_are_read() -> None:
     elements = [({"a": x, "text": np.array(["a", "bcd"][i % 2])}, y) for i, (x, y) in enumerate(ROWS)]
     found = loaded(
@@ -195,6 +205,14 @@ def test_images_with_channels_first_get_them_last() -> None:
         numpy=lambda _: np.moveaxis(X, -1, 1),
     )
     np.testing.assert_array_equal(loaded((tensor, Y)).splits["train"][0], X)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_pictures_of_more_than_8_bits_keep_their_numbers(dtype: Any) -> None:
+    expected = (X[..., :1] / (256.0 if dtype == np.float32 else 1 / 256)).astype(dtype)
+    pictures = [Image.fromarray(x[..., 0]) for x in expected]
+    found = loaded((pictures, Y)).splits["train"][0]
+    np.testing.assert_array_equal(found, expected)
 
 
 NULLABLE = {"a": pd.array([1, 2, 3], "Int64"), "b": pd.array([0.5, 1.5, 2.5], "Float32")}
@@ -277,6 +295,21 @@ def generator() -> Iterator[Any]:
         ),
         ((X, pd.Series(["?", None] * 3 + ["?"])), "targets: y_train has no value in row 1: remove"),
         ((X, [*Y[1:], None]), "targets: y_train has no value in row 6"),
+        ((X, [None, *Y[1:]]), "targets: y_train has no value in row 0"),
+        (
+            (X, ["a", 1] * 3 + ["b"]),
+            r"y_train holds Python objects \(int, str\), not numbers or strings alone",
+        ),
+        (([["a", 1.5]] * 7, Y), r"x_train holds Python objects \(float, str\)"),
+        (([*PICTURES[1:], DEEP[0]], Y), r"holds images of several modes \(I;16, RGB\): convert them to one"),
+        (
+            pipeline((spec(None, 4), {"a": spec(None)}), [(X, {"a": Y})]),
+            "train has a dict in place of an",
+        ),
+        (
+            pipeline((spec(7, 4), spec(7)), ROWS, name="_FlatMapDataset"),
+            "may be rows or batches: end the pipeline with",
+        ),
         ((pd.DataFrame({"a": [0] * 7, "day": pd.to_datetime(["2026-01-01"] * 7)}), Y), r"no numbers \(day\)"),
         ((csr_matrix(np.eye(7)), Y), r"x_train is sparse: return it as \.toarray\(\)"),
         (([np.zeros(2)] * 3 + [np.zeros(3)] * 4, Y), r"x_train holds rows of several shapes \(2, 3\)"),
