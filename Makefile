@@ -36,12 +36,12 @@ demo: install ## Search, retrain and report on bundled data, under 5 minutes on 
 	$(BIN)/hpo export --study $(DEMO) --format python --output results/$(DEMO)/train_best.py
 	$(BIN)/hpo report --study $(DEMO)
 	@echo
-	@echo "Open results/$(DEMO)/report.html in a browser, or read report.md beside it."
+	@echo "Open results/$(DEMO)/report.html in a browser, or read report.md next to it."
 	@echo "Results: results/$(DEMO)/ (metrics.json, confusion_matrix.csv, history.csv, best_config.yaml, model.keras)"
 	@echo "Next, with the demo's database:  export HPO_HOME=$(HPO_HOME)"
 	@echo "Train the best configuration by itself: $(BIN)/python results/$(DEMO)/train_best.py"
 	@echo "Look at the study:   $(BIN)/hpo status --study $(DEMO)      $(BIN)/hpo trials --study $(DEMO)"
-	@echo "Go on searching:     $(BIN)/hpo launch --study $(DEMO) --trials 24"
+	@echo "Continue the search: $(BIN)/hpo launch --study $(DEMO) --trials 24"
 	@echo "On MNIST:            $(BIN)/hpo launch --study mnist-cnn --workers 2 --trials 12"
 
 # Several parts at the same time: see tests/suite.py. WORKERS=N: tests of the service at a time, 6 by default.
@@ -89,7 +89,7 @@ format: install ## Format the code
 docs: install ## Write docs/reference/commands.md from the help texts
 	$(BIN)/python -m hpo.cli.docs
 
-lock: install ## Resolve the dependencies anew into uv.lock
+lock: install ## Resolve the dependencies again, into uv.lock
 	$(BIN)/uv lock --upgrade
 
 clean: ## Remove the environment and caches; studies and results stay

@@ -89,7 +89,7 @@ def limited(gib: float) -> Iterator[str]:
 
 
 def private(root: psutil.Process) -> tuple[float, float]:
-    """Return the private memory in GiB of a process and its descendants, and the part that is no page of a file."""
+    """Return the private memory in GiB of a process and its descendants, and the part that is not a page of a file."""
     total = dirty = 0
     for process in [root, *root.children(recursive=True)]:
         with suppress(psutil.Error, OSError):

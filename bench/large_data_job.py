@@ -58,7 +58,7 @@ class Large(KerasObjective):
             while done < 0 or now - began_at < seconds:
                 advance(rng.integers(0, len(data.y_train), (STEPS, BATCH_SIZE)), [])
                 done, now = done + STEPS * BATCH_SIZE, time.perf_counter()
-                # Compiling is no part of the speed.
+                # Compiling is not part of the speed.
                 began_at = now if done == 0 else began_at
                 run.tick(int(now - began_at), int(seconds), max(done, 0))
             with Path(os.environ["BENCH_RATES"]).open("a") as rates:

@@ -80,7 +80,7 @@ def other_writers(path: Path) -> str | None:
 def replaceable_by_others(file: Path) -> str | None:
     """Return which other users may change or replace `file`, or a folder or link on the way to it; None if nobody may.
 
-    A file on a file system mounted read-only is as whoever mounted it chose, for example in a container.
+    A file on a file system mounted read-only is as the mount sets it, for example in a container.
 
     Raises:
         OSError: a part of the path does not exist, or its links form a circle.

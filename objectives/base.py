@@ -261,7 +261,7 @@ class Objective(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         train = inspect.getattr_static(cls, "train")
-        # An inherited one is checked already, unless it comes from a class that is no objective.
+        # An inherited one is checked already, unless it comes from a class that is not an objective.
         if inspect.isfunction(train) and not hasattr(train, "_checked"):
             cls.train = _checked(train)  # type: ignore[method-assign]
 

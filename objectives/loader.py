@@ -133,7 +133,7 @@ def _wrapped(found: object, name: str, where: str, module: ModuleType) -> type[O
             return optuna_objective.wrap(found, name)
     except ValueError as exc:
         raise ObjectiveBrokenError(
-            f"{name} in {where} is no subclass of hpo.Objective, and as {kind} it {exc}; {_offer(module)}"
+            f"{name} in {where} is not a subclass of hpo.Objective, and as {kind} it {exc}; {_offer(module)}"
         ) from exc
     raise ObjectiveBrokenError(
         f"{name} in {where} is neither a subclass of hpo.Objective nor a function of an Optuna trial or of KerasTuner's"

@@ -8,7 +8,7 @@ MOST_NAME = 200
 """Largest number of characters of a name."""
 
 _UNREADABLE = {"Cc", "Cs", "Zl", "Zp"}
-"""Categories of control characters, bytes that are no UTF-8, and ends of lines."""
+"""Categories of control characters, bytes that are not UTF-8, and ends of lines."""
 
 
 def is_text(name: str) -> bool:

@@ -56,7 +56,7 @@ def load(path: Path, import_code: Callable[[], Mapping[str, Any]] | None = None)
 
     Raises:
         CodeNeededError: the model holds code of yours, and `import_code` is None or does not bring it.
-        OSError, ValueError, TypeError: it is no model, or was damaged.
+        OSError, ValueError, TypeError: it is not a model, or was damaged.
     """
     import keras
 

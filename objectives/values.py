@@ -66,7 +66,7 @@ def checked_name(kind: str, name: object) -> str:
     """Return the name of a metric, record or key.
 
     Raises:
-        ValueRefusedError: it is no text, is empty or long, or has characters that cannot be printed.
+        ValueRefusedError: it is not text, is empty or long, or has characters that cannot be printed.
     """
     if not is_a(name, str):
         raise ValueRefusedError(f"the name of a {kind} is {shown(name)}: use text")
@@ -121,7 +121,7 @@ def metrics(reported: Mapping[str, object]) -> dict[str, float]:
     """Return the metrics of an epoch as floats.
 
     Raises:
-        ValueRefusedError: a value is no single real number, or a name cannot be kept.
+        ValueRefusedError: a value is not a single real number, or a name cannot be kept.
     """
     return {name: number(f"the metric {name!a}", value) for name, value in _named("metric", reported).items()}
 
@@ -278,7 +278,7 @@ class _Converter:
 
 
 def _file(kind: str) -> str:
-    """Return the advice for values that are no records: an Optuna objective has no folder of a run."""
+    """Return the advice for values that are not records: an Optuna objective has no folder of a run."""
     return f"write it to a file{' in run.output' if kind == 'record' else ''}"
 
 

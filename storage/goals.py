@@ -43,7 +43,7 @@ def read(connection: Connection, study_id: int) -> Goals | None:
         return None
     target = None if spec.target is None else float(spec.target)
     patience = None if spec.patience is None else int(spec.patience)
-    # The first to finish of several with the same value: an equal one is no improvement.
+    # The first to finish of several with the same value: an equal one is not an improvement.
     best = connection.execute(
         text(
             "SELECT number, value, reservation_id, decided_at FROM hpo.trials"

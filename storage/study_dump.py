@@ -28,7 +28,7 @@ _BATCH_CHARACTERS = 4 * 2**20
 
 
 class RowsUnsoundError(Exception):
-    """The rows are no complete study: a row refers to a missing one."""
+    """The rows are not a complete study: a row refers to a missing one."""
 
 
 READABLE_REVISIONS = ("0002", "0003", "0004", "0005")

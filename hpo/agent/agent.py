@@ -151,7 +151,7 @@ class Agent(Workload[RunningAttempt]):
         if paused:
             return
         self._store.unhold()
-        # The pause is no part of the time that trials take.
+        # The pause is not part of the time that trials take.
         self._view.exclude(now - self._paused_at)
         for attempt in self._attempts.in_slots.values():
             attempt.began_at += now - self._paused_at

@@ -101,7 +101,7 @@ def columns_of(comparison: Comparison) -> list[Column]:
     """Return the varied parameters, those in `NESTED` once for each choice of a varied outer parameter."""
     found = []
     for name in comparison.varied:
-        # Trials that do not use a parameter are no evidence about it.
+        # Trials that do not use a parameter are not evidence about it.
         used = np.array([name in one.trial.params for one in comparison.trials])
         values = [one.trial.params[name] for one in comparison.trials if name in one.trial.params]
         whole = Column(name, comparison.space[name], values, used)

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo.analysis.figures import base_of
-from hpo.analysis.statistics import mean, wilson
+from hpo.analysis.statistics import mean
+from objectives.tasks.intervals import wilson
 
 SHARES = ("accuracy", "top_5_accuracy")
 """Metrics that are the share of examples which the model gets right, unless each example has several labels."""
 
 
 def examples_of(run: Mapping[str, Any]) -> str:
-    """Return the noun for the examples of a final run: `images`, or `examples` where its inputs are none."""
+    """Return the noun for the examples of a final run: `images`, or `examples` where its inputs are not images."""
     recorded = run.get("input")
     shape = recorded.get("shape") if isinstance(recorded, Mapping) else None
     shapes = list(shape.values()) if isinstance(shape, Mapping) else [shape]

@@ -159,14 +159,6 @@ def welch(first: Sequence[float], second: Sequence[float], bounds: Bounds | None
     return Difference(difference, (low, high), float(2 * stdtr(freedom, -abs(difference) / spread)))
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share of `count` images (Wilson, 1927), valid also near 0 and 1."""
-    z2 = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number by Holm's step-down procedure (1979)."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])

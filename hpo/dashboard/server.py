@@ -83,7 +83,9 @@ def read_password(environment: Mapping[str, str]) -> str | None:
         password = read_text(Path(name), PASSWORD_BYTES).strip("\n")
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or "it is not UTF-8"
-        raise UsageError(f"{PASSWORD_FILE}={name} cannot be read: {reason}") from exc
+        raise UsageError(
+            f"{PASSWORD_FILE}={name} cannot be read ({reason}): name a text file that you may read"
+        ) from exc
     if not password.strip():
         raise UsageError(f"{PASSWORD_FILE}={name} is empty: write the password into it")
     return password

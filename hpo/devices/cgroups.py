@@ -20,7 +20,7 @@ def cpu_quota() -> float | None:
             else:
                 used = (folder / "cpu.cfs_quota_us").read_text()
                 period = (folder / "cpu.cfs_period_us").read_text()
-            # "max", or -1 in v1, is no limit.
+            # "max", or -1 in v1, means that there is no limit.
             if used != "max" and int(used) > 0 and int(period) > 0:
                 quotas.append(int(used) / int(period))
     return min(quotas, default=None)
@@ -30,7 +30,7 @@ def memory_limit() -> int | None:
     """Return the number of bytes that this process and its neighbours may use; None: no limit."""
     limits = []
     for folder, unified in _folders("memory"):
-        # "max" is no limit; in v1 no limit is a number larger than any memory.
+        # "max" means no limit, as does, in v1, a number larger than any memory.
         with suppress(OSError, ValueError):
             limits.append(int((folder / ("memory.max" if unified else "memory.limit_in_bytes")).read_text()))
     return min(limits, default=None)

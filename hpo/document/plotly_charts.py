@@ -15,7 +15,6 @@ from hpo.formatting import printable
 
 _SHADES = [[0, "rgba(59,130,196,0.03)"], [1, "rgba(59,130,196,0.95)"]]
 _VIRIDIS = "Viridis"
-_DASHES = {"dashed": "dash"}
 _MODES = {"line": "lines", "dashed": "lines", "points": "markers", "line and points": "lines+markers"}
 _SYMBOLS = {"circle": "circle", "cross": "x"}
 

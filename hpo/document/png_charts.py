@@ -70,7 +70,7 @@ def _figure(figure: Figure) -> bytes:
 
 
 def draw_gallery(gallery: Gallery) -> bytes:
-    """Draw small images with their captions as one picture, or a notice if one of them is no image."""
+    """Draw small images with their captions as one picture, or a notice if one of them is not an image."""
     return attempt(f"Picture {gallery.key}.png", lambda: _gallery(gallery), _notice)
 
 

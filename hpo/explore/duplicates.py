@@ -74,7 +74,7 @@ class Duplicates:
     groups: Sequence[Sequence[Place]]
     """Groups of two or more identical rows."""
     pairs: Sequence[Pair] | None
-    """Near-duplicates, by descending correlation; None: not searched, because the rows are no images."""
+    """Near-duplicates, by descending correlation; None: not searched, because the rows are not images."""
     step: int = 1
     """Near-duplicates are searched among every `step`-th of the images that differ."""
 

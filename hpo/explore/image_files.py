@@ -41,7 +41,7 @@ class ImageFiles:
     unreadable: Mapping[str, str]
     """The reason of each file that cannot be read, by path."""
     ignored: Sequence[str]
-    """Files next to the images that are no images by their names."""
+    """Files next to the images that are not images by their names."""
     groups: Mapping[str, str]
     """The group of each image that has one, by path."""
     geometry: Geometry

@@ -1,4 +1,4 @@
-"""The section on inputs that are no images: features of tables, texts, sequences."""
+"""The section on inputs that are not images: features of tables, texts, sequences."""
 
 from __future__ import annotations
 

@@ -72,11 +72,13 @@ def read_config(path: Path) -> Config:
         raise ConfigFileError(f"there is no file {path}: `hpo export -o {path.name}` writes one") from exc
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or _first_line(exc)
-        raise ConfigFileError(f"{path} cannot be read: {reason}") from exc
+        raise ConfigFileError(f"{path} cannot be read ({reason}): give a file of `hpo export`") from exc
     try:
         values = _parse(text, form)
     except _parse_errors() as exc:
-        raise ConfigFileError(f"{path} is not valid {form.upper()}: {_first_line(exc)}") from exc
+        raise ConfigFileError(
+            f"{path} is not valid {form.upper()} ({_first_line(exc)}): correct it, or export it again"
+        ) from exc
     if not isinstance(values, Mapping):
         raise ConfigFileError(f"{path} is not a configuration: it has no keys and values")
     try:

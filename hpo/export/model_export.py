@@ -58,7 +58,9 @@ def export_model(chosen: ChosenModel, form: ModelFormat, output: Path) -> Export
             else:
                 difference = _write_folder(model, form, output)
         except OSError as exc:
-            raise FileNotWritableError(f"{output} cannot be written: {exc.strerror or exc}") from exc
+            raise FileNotWritableError(
+                f"{output} cannot be written ({exc.strerror or exc}): name another place with --output"
+            ) from exc
     return Exported(output, difference, _ROWS)
 
 
@@ -70,7 +72,7 @@ def _check_output(form: ModelFormat, output: Path) -> None:
     if form.suffix or not output.exists() or (output / _SAVED_MODEL).is_file():
         return
     if not output.is_dir() or any(output.iterdir()):
-        raise UsageError(f"--output {output} exists and is no SavedModel: name a new folder")
+        raise UsageError(f"--output {output} exists and is not a SavedModel: name a new folder")
 
 
 def _write_folder(model: LoadedModel, form: ModelFormat, output: Path) -> float:

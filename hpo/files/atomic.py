@@ -70,7 +70,9 @@ def new_file(path: Path) -> Iterator[Path]:
         with output_file(path) as partial:
             yield partial
     except OSError as exc:
-        raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+        raise FileNotWritableError(
+            f"{path} cannot be written ({exc.strerror or exc}): name another place"
+        ) from exc
 
 
 def _refuse_foreign_links(path: Path) -> None:

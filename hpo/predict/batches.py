@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 import zipfile
 from collections import deque
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.devices.cores import usable_cores
 from hpo.errors import DataDamagedError, DataMissingError, UsageError
 from hpo.models.loading import Inputs
 from objectives.images.decoding import Geometry, UnreadableError, pixels
@@ -64,8 +64,7 @@ def image_batches(paths: Iterator[str], geometry: Geometry, size: int) -> Iterat
 
 @contextmanager
 def _decoding() -> Iterator[ThreadPoolExecutor]:
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(threads, "images")
+    pool = ThreadPoolExecutor(usable_cores().count, "images")
     # Pillow warns of odd metadata. Here, because the filters belong to all threads.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,7 +107,7 @@ def read_arrays(path: Path) -> Inputs:
     try:
         if path.exists() and not path.is_file():
             # A pipe would be waited for.
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.lib.npyio.NpzFile):
             with found:

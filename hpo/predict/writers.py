@@ -87,7 +87,7 @@ class JsonWriter(Writer):
     def write(self, names: Sequence[str], outputs: Outputs) -> None:
         for name, row in zip(names, outputs, strict=True):
             value = {_PATH: name, **json_safe(self.form.to_json(row))}
-            # Bytes of a path that are no UTF-8 are escaped, with everything else that is not ASCII.
+            # Bytes of a path that are not UTF-8 are escaped, with everything else that is not ASCII.
             plain = all(character < "\ud800" or character > "\udfff" for character in name)
             self.stream.write(
                 f"{self._separator}\n{json.dumps(value, ensure_ascii=not plain, allow_nan=False)}"

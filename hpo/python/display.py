@@ -46,7 +46,7 @@ def open_display() -> Display:
 
 
 def _in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook; IPython at a terminal is none."""
+    """Return whether this process is the kernel of a notebook; IPython at a terminal is not."""
     shell = sys.modules.get("IPython")
     found = shell.get_ipython() if shell is not None else None
     return found is not None and hasattr(found, "kernel")

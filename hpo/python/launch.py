@@ -102,7 +102,7 @@ def load_study(name: str, storage: str | None = None) -> Study:
 
     settings = _settings(storage)
     if not isinstance(name, str):
-        raise UsageError(f"the name of a study is text, and {name!r} is none: give it as hpo ls shows it")
+        raise UsageError(f"the name of a study is text, and {name!r} is not: give it as hpo ls shows it")
     with open_database(settings.storage, settings.home) as database:
         find_study(database, name)
     return Study(name, settings)

@@ -57,7 +57,7 @@ def decode(line: bytes) -> Message:
     """Return the message that `encode` made this line of.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not that of a message.
     """
     kind, values = json.loads(line)
     match kind:

@@ -72,7 +72,7 @@ def _values(name: str, allowed: Any) -> str:
         return ",".join(_choice(name, value) for value in allowed)
     if isinstance(allowed, tuple):
         if len(allowed) != 2:
-            raise UsageError(f"params: {name}={allowed!r} is no range (low, high): give choices as a list")
+            raise UsageError(f"params: {name}={allowed!r} is not a range (low, high): give choices as a list")
         low, high = allowed
         return f"{low}..{high}"
     return allowed if isinstance(allowed, str) else _choice(name, allowed)

@@ -36,7 +36,8 @@ def write_payload(path: Path, objects: Mapping[str, Any]) -> None:
     """Write objects by name, those that other processes cannot import by their values.
 
     Raises:
-        PayloadError: one of them cannot be pickled, or all take more than `MOST_BYTES`.
+        PayloadError: one of them cannot be pickled.
+        TooLargeError: all take more than `MOST_BYTES`.
     """
     from hpo.python.pickling import Pickler
 

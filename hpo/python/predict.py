@@ -71,7 +71,7 @@ def columns(prediction: Mapping[str, Any]) -> dict[str, Any]:
 def _arguments(inputs: Any, folder: Path) -> tuple[list[str], bool]:
     """Return the arguments of the command, and whether they are arrays, written into `folder`."""
     if isinstance(inputs, str | os.PathLike):
-        return [os.path.abspath(inputs)], False  # noqa: PTH100 - it may be bytes that are no text
+        return [os.path.abspath(inputs)], False  # noqa: PTH100 - it may be bytes that are not text
     if isinstance(inputs, Mapping):
         arrays: dict[str, Any] = {str(key): _array(value, str(key)) for key, value in inputs.items()}
         np.savez(folder / "inputs.npz", **arrays)

@@ -20,11 +20,12 @@ from hpo.analysis.figures import (
     leading,
 )
 from hpo.analysis.records import drawable
-from hpo.analysis.statistics import Interval, summarize, wilson
+from hpo.analysis.statistics import Interval, summarize
 from hpo.devices.provenance import DATA
 from hpo.document.document import Block, Paragraph
 from hpo.study.history import StudyHistory
 from objectives.data.description import validated
+from objectives.tasks.intervals import wilson
 from storage.retrains import RetrainRow
 
 

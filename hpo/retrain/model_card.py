@@ -156,7 +156,7 @@ def _data(config: Config, metrics: Mapping[str, Any], run: Mapping[str, Any]) ->
             blocks.append(_numbers(("training target", "lowest", "mean", "highest"), ranges))
     blocks.append(
         Paragraph(
-            f"Training {noun} include those that validated the trials of the search; test {noun} are none of them."
+            f"Training {noun} include those that validated the trials of the search; test {noun} are not among them."
         )
     )
     return blocks

@@ -81,12 +81,12 @@ def opened(path: Path) -> BinaryIO:
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise ValueError("it is no file")
+        raise ValueError("it is not a file")
     return file
 
 
 def history_of(records: Sequence[Any]) -> tuple[EpochRecord, ...]:
-    """Return the epochs of a history; raise ValueError, TypeError or KeyError if they are none, or one is missing."""
+    """Return the epochs of a history; raise ValueError, TypeError or KeyError if one is invalid or missing."""
     history = tuple(map(epoch_record, records))
     if [record.epoch for record in history] != list(range(1, len(history) + 1)):
         raise ValueError("an epoch is missing")

@@ -45,7 +45,7 @@ def forget_template() -> None:
 def end_orderly(
     drop: Callable[[], None], alive: Callable[[], None], expired: Callable[[], None], seconds: float
 ) -> None:
-    """Join threads that are no daemons, run exit handlers, `drop` the objective, and flush open files.
+    """Join threads that are not daemons, run exit handlers, `drop` the objective, and flush open files.
 
     `alive` is called meanwhile, and `expired`, which must end the process, after `seconds`.
     """

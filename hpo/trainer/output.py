@@ -46,7 +46,7 @@ def _bounded(stream: TextIO, descriptor: int, log: BoundedLog) -> TextIO:
     return TextIOWrapper(
         BufferedWriter(BoundedOutput(descriptor, log)),
         stream.encoding,
-        # Text that is no UTF-8, such as a file's name, is printed with escapes and ends no trial.
+        # Text that is not UTF-8, such as a file's name, is printed with escapes and ends no trial.
         "backslashreplace",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,

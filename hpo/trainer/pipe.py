@@ -56,7 +56,7 @@ MOST_EPOCH = 2**31 - 1
 
 
 class UnreadableMessageError(Exception):
-    """The bytes that a trainer sent are no message: code of the objective has written to its pipe."""
+    """The bytes that a trainer sent are not a message: code of the objective has written to its pipe."""
 
 
 class MessageReader:
@@ -74,7 +74,7 @@ class MessageReader:
 
         Raises:
             EOFError, OSError: the pipe is closed.
-            UnreadableMessageError: the next bytes are no message.
+            UnreadableMessageError: the next bytes are not a message.
         """
         chunk = os.read(self._connection.fileno(), _READ_BYTES)
         if not chunk:
@@ -147,7 +147,7 @@ def decode(content: bytes) -> FromTrainer:
     """Return the message that `encode` made these bytes of.
 
     Raises:
-        UnreadableMessageError: they are none.
+        UnreadableMessageError: they are not those of a message.
     """
     try:
         kind, values = json.loads(content)
@@ -194,7 +194,7 @@ def epoch_record(values: Any) -> EpochRecord:
     """Return the epoch of these values.
 
     Raises:
-        ValueError, TypeError, KeyError: they are none.
+        ValueError, TypeError, KeyError: they are not those of an epoch.
     """
     epoch, seconds = whole(values["epoch"]), _real(values["seconds"])
     if epoch < 1:
@@ -206,7 +206,7 @@ def epoch_record(values: Any) -> EpochRecord:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Return a JSON object; raise TypeError if the value is none."""
+    """Return the value if it is a JSON object, else raise TypeError."""
     if not isinstance(value, dict):
         raise TypeError(type(value).__name__)
     return value
@@ -214,10 +214,10 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def _modules(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MOST_MODULES:
-        raise ValueError(f"{value!r:.40} are no modules")
+        raise ValueError(f"{value!r:.40} are not modules")
     for name in value:
         if not _MODULE.fullmatch(name):
-            raise ValueError(f"{name!r:.40} is no module")
+            raise ValueError(f"{name!r:.40} is not a module")
     return tuple(value)
 
 
@@ -228,9 +228,9 @@ def _text(value: Any) -> str:
 
 
 def whole(value: Any) -> int:
-    """Return a number that is not negative and fits into 31 bits; raise ValueError if the value is none."""
+    """Return the value if it is a whole number from 0 that fits into 31 bits, else raise ValueError."""
     if type(value) is not int or not 0 <= value <= MOST_EPOCH:
-        raise ValueError(f"{value!r:.40} is no count")
+        raise ValueError(f"{value!r:.40} is not a count")
     return value
 
 

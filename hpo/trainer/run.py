@@ -138,7 +138,7 @@ class TrainerRun(CheckedRun):
                 values.number("total of run.tick()", total), 1.0
             )
             rate = values.number("images of run.tick()", images) / max(now - self._epoch_began_at, 1e-9)
-            # Only for display: a number that is none of progress fails no trial.
+            # Only for display: a number that is not finite must not fail the trial.
             fraction, rate = (value if math.isfinite(value) else 0.0 for value in (fraction, rate))
             self._pipe.send(Tick(self._epoch, min(max(fraction, 0.0), 1.0), rate))
 

@@ -27,7 +27,7 @@ METRIC = "value"
 
 
 class ObjectiveTrial(Trial):
-    """The trial that an Optuna objective gets: Optuna's methods, without a database behind them.
+    """A trial of Optuna whose parameters, reports and attributes go through the run.
 
     A subclass because code may ask whether it got a trial or fixed parameters; it overrides all that is public.
     """
@@ -103,7 +103,7 @@ class ObjectiveTrial(Trial):
         """Report the value after a step, and wait for the decision to continue.
 
         Raises:
-            TypeError, ValueError: the value is no number, or the step no whole number from 0.
+            TypeError, ValueError: the value is not a number, or the step not a whole number from 0.
         """
         try:
             number = float(value)
@@ -149,7 +149,7 @@ class ObjectiveTrial(Trial):
         """Judge the trial by the value that the function returned.
 
         Raises:
-            ValueRefusedError: it is no single number.
+            ValueRefusedError: it is not a single number.
         """
         value = _returned(returned)
         if self._run.final:
@@ -219,7 +219,7 @@ class _StudyOfTrial:
 
 def _categorical(declared: Sequence[Any]) -> CategoricalDistribution:
     with warnings.catch_warnings():
-        # Optuna's, of choices that are no plain values; those that cannot be stored are refused by name.
+        # Optuna's, of choices that are not plain values; those that cannot be stored are refused by name.
         warnings.simplefilter("ignore")
         return CategoricalDistribution(declared)
 

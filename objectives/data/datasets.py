@@ -109,7 +109,9 @@ def fetch(name: str, data_dir: str | Path) -> Path | None:
     try:
         _write(path, {key: getattr(loaded, key) for key in arrays.NAMES})
     except OSError as exc:
-        raise FileNotWritableError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+        raise FileNotWritableError(
+            f"{path} cannot be written ({exc.strerror or exc}): choose another folder with HPO_DATA_DIR"
+        ) from exc
     return path
 
 

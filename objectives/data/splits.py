@@ -68,7 +68,7 @@ class Data:
         """Height, width and channels.
 
         Raises:
-            ObjectiveBrokenError: the inputs are no images.
+            ObjectiveBrokenError: the inputs are not images.
         """
         if not inputs.is_images(self.x_train):
             raise ObjectiveBrokenError(

@@ -73,7 +73,7 @@ def restore(callbacks: Sequence[Any], state: Mapping[str, Any]) -> list[str]:
 
 
 def history(callback: keras.callbacks.History) -> dict[str, Any]:
-    """Return the values that a History has collected, without those that are no numbers."""
+    """Return the values that a History has collected, without those that are not numbers."""
     numbers = {
         name: [float(value) for value in values]
         for name, values in callback.history.items()

@@ -67,7 +67,7 @@ def header(content: bytes) -> Header:
     """Return the facts at the beginning of a file, without decoding it.
 
     Raises:
-        UnreadableError: it is no image that can be read.
+        UnreadableError: it is not an image that can be read.
     """
     with _opened(content) as image:
         width, height = image.size
@@ -116,7 +116,7 @@ def _reason(exc: Exception, content: bytes) -> str:
     if not content:
         return "it is empty"
     if isinstance(exc, UnidentifiedImageError):
-        return "it is no image"
+        return "it is not an image"
     return " ".join(str(exc).split())[:120] or type(exc).__name__
 
 

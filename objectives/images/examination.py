@@ -120,7 +120,7 @@ def content(path: Path) -> bytes:
         # A pipe would be waited for, and a device has no end.
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UnreadableError("it is no regular file")
+                raise UnreadableError("it is not a regular file")
             return file.read()
     except OSError as exc:
         raise UnreadableError(exc.strerror or type(exc).__name__) from exc

@@ -205,7 +205,7 @@ def _number(text: str, column: str, place: str) -> str:
     with np.errstate(over="ignore"):
         if not np.isfinite(np.float32(number)):
             raise DataDamagedError(
-                f"{place} has the {column} {text!a}, which is no finite number: fill it, remove the row, or"
+                f"{place} has the {column} {text!a}, which is not a finite number: fill it, remove the row, or"
                 " set another task, such as --task classes"
             )
     return repr(float(number))

@@ -59,7 +59,7 @@ class Listing:
     """The folder that relative paths start from."""
     pictures: Sequence[Picture]
     ignored: Sequence[str] = ()
-    """Files next to the images that are no images by their names."""
+    """Files next to the images that are not images by their names."""
     task: TaskName = "classes"
     columns: tuple[str, ...] = ()
     """Columns of several labels; empty: there is one column."""

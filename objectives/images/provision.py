@@ -31,7 +31,7 @@ class Provided:
     digest: str
     about: About
     ignored: Sequence[str] = ()
-    """Files next to the images that are no images by their names."""
+    """Files next to the images that are not images by their names."""
     unreadable: Sequence[str] = ()
     """Images that were left out, because they cannot be read."""
     cropped: float = 0.0
@@ -99,7 +99,7 @@ def mapped(options: DataOptions, final: bool) -> tuple[Arrays, tuple[str, ...]]:
     if options.cache_dir is None:
         raise UsageError("DataOptions(source=...) needs a cache_dir: name a folder for the decoded images")
     cache = Cache(Path(options.cache_dir))
-    # Anyone may have written a configuration: a digest is no path.
+    # Anyone may have written a configuration: a digest is not a path.
     if options.digest.isalnum() and cache.entry(options.digest).is_dir():
         return _mapped(cache.entry(options.digest), options, final)
     with provided(options, cache) as found:
@@ -136,7 +136,8 @@ def read(options: DataOptions) -> Listing:
         found = tables.read(source, options.task or "classes")
     elif is_file:
         raise DataDamagedError(
-            f"{source} is no table of images: give a folder, a table {' or '.join(tables.EXTENSIONS)}, or arrays (.npz)"
+            f"{source} is not a table of images: give a folder, a table {' or '.join(tables.EXTENSIONS)}, or"
+            " arrays (.npz)"
         )
     else:
         raise DataMissingError(f"there is no folder or file {source}: give the place of the data with --data")

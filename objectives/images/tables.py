@@ -128,7 +128,7 @@ def _check_columns(table: Path, columns: list[str], task: TaskName) -> None:
         if "label" in columns:
             raise DataDamagedError(
                 f"table {table} has the column label next to {', '.join(several[:_MOST_SHOWN])}: remove or rename"
-                " those that are no targets"
+                " those that are not targets"
             )
         for name in several:
             class_name(name.removeprefix(SEVERAL), f"column {name!a} of table {table}")

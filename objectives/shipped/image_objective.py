@@ -80,7 +80,7 @@ def images_of(data: Data) -> tuple[int, int, int]:
     """Return height, width and channels of the images.
 
     Raises:
-        ObjectiveBrokenError: the inputs are no images.
+        ObjectiveBrokenError: the inputs are not images.
     """
     shape = getattr(data.x_train, "shape", ())
     if len(shape) != 4 or data.x_train.dtype.kind not in "uif":

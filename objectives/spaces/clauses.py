@@ -67,7 +67,7 @@ class Clause:
         """Invert `to_json`.
 
         Raises:
-            ValueError: it is no condition.
+            ValueError: it is not a condition.
         """
         low, high = values.get("low"), values.get("high")
         if not isinstance(values["parent"], str) or any(

@@ -22,9 +22,8 @@ Z = 1.959963984540054
 Interval = tuple[float, float]
 
 
-def wilson(right: int, count: int) -> Interval:
-    """Return the score interval of a share (Wilson, 1927); it stays within 0 and 1."""
-    share = right / count
+def wilson(share: float, count: int) -> Interval:
+    """Return the score interval of a share of `count` examples (Wilson, 1927); it stays within 0 and 1."""
     centre = share + Z**2 / (2 * count)
     half = Z * (share * (1 - share) / count + Z**2 / (4 * count**2)) ** 0.5
     scale = 1 + Z**2 / count
@@ -40,7 +39,7 @@ def intervals(
     but fewer for tables of many classes.
     """
     shares = {name: rows[0] for name, (rows, _) in found.items() if _is_share(rows)}
-    known = {name: wilson(int(right.sum()), len(right)) for name, right in shares.items()}
+    known = {name: wilson(float(right.mean()), len(right)) for name, right in shares.items()}
     others = {
         name: (rows, value.of_resamples(*rows) if isinstance(value, MeanOfParts) else value)
         for name, (rows, value) in found.items()

@@ -80,7 +80,7 @@ def augmentation(objective: Trainable, data: Data) -> Augmentation | None:
     """Return the augmentation of an objective.
 
     Raises:
-        ObjectiveBrokenError: the data are no images.
+        ObjectiveBrokenError: the data are not images.
     """
     found = objective.augment(data)
     if found is not None and not is_images(data.x_train):

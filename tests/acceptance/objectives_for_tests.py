@@ -87,7 +87,7 @@ class Kernels(Objective):
 
     def train(self, params: Params, run: Run) -> None:
         if type(params["state"]) is not tuple:
-            raise TypeError(f"{params['state']!r} is no tuple")
+            raise TypeError(f"{params['state']!r} is not a tuple")
         for _ in run.epochs():
             run.report(loss=params["state"][0] + len(repr(params["value"])) / 10, epoch=7.0)
         if run.final:

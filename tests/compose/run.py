@@ -243,7 +243,7 @@ class Scenario:
         assert self.password not in processes
         assert self.dashboard_password not in processes
         self.say(
-            "the role of the containers is no superuser; no password is among the arguments of processes"
+            "the role of the containers is not a superuser; no password is among the arguments of processes"
         )
 
     def hosts(self, service: Service) -> set[str]:

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from hpo.devices.provenance import versions
-from hpo.errors import BackupFileError, FileNotWritableError, StudyConflictError
-from hpo.files.atomic import output_file
+from hpo.errors import BackupFileError, StudyConflictError
+from hpo.files.atomic import new_file
 from hpo.options.study_name import check_study_name
 from hpo.study.backup.file import FORMAT, BackupRows, damaged, read_header
 from hpo.study.catalog import describe_database, read_study
@@ -40,12 +40,8 @@ def write_backup(database: Database, study: str, path: Path) -> Backup:
         UnknownStudyError: no study has that name.
         FileNotWritableError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with output_file(path) as partial:
-            return database.transaction(lambda connection: _write(connection, database, study, partial))
-    except OSError as exc:
-        raise FileNotWritableError(f"cannot write {path}: {exc.strerror or exc}") from exc
+    with new_file(path) as partial:
+        return database.transaction(lambda connection: _write(connection, database, study, partial))
 
 
 def read_backup(database: Database, path: Path, name: str | None = None) -> Backup:

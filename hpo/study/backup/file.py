@@ -133,7 +133,7 @@ def opened(path: Path) -> Iterator[IO[str]]:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             yield file
     except FileNotFoundError as exc:
-        raise BackupFileError(f"file not found: {path}") from exc
+        raise BackupFileError(f"there is no file {path}: check its name") from exc
     except (EOFError, zlib.error) as exc:
         raise damaged(path, "it is truncated or damaged") from exc
     except OSError as exc:
@@ -158,7 +158,7 @@ def _line(file: IO[str]) -> str:
 def _parsed(line: str) -> dict[str, Any]:
     entry = json.loads(line)
     if not isinstance(entry, dict):
-        raise ValueError("a line is no JSON object")
+        raise ValueError("a line is not a JSON object")
     # Only an escape can stand for a character that neither PostgreSQL nor UTF-8 can hold.
     if "\\u" in line and not _is_storable(entry):
         raise ValueError("a text contains NUL or half a character")

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from storage.engine import Database
 
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _CONSTRAINT = "constraints:"
 """Prefix of the system attributes in which Optuna keeps the constraints of a trial."""
 
@@ -112,7 +111,7 @@ def _declared(trial: FrozenTrial, space: Space) -> tuple[dict[str, Any], Space]:
     """Return the parameters of a trial as the study's space has them.
 
     Raises:
-        ValueError: they are no configuration of it; the message is the reason.
+        ValueError: they are not a configuration of it; the message is the reason.
     """
     problem = params_problem(trial.params, space)
     if problem is not None:

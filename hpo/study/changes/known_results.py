@@ -35,7 +35,7 @@ class Imported:
     known: int
     """Results that an earlier import has added."""
     skipped: int
-    """Rows that are no complete trial."""
+    """Rows that are not complete trials."""
     outside: int = 0
     """Trials of another study that lie outside the space."""
     outside_example: str = ""
@@ -47,7 +47,7 @@ def import_results(database: Database, study: str, path: Path) -> Imported:
 
     Raises:
         UnknownStudyError: no study has that name.
-        ConfigFileError: the file cannot be read, or a row is no result of the study's space.
+        ConfigFileError: the file cannot be read, or a row is not a result of the study's space.
     """
     stored = find_study(database, study)
     spec = StudySpec.from_json(stored.spec_json)

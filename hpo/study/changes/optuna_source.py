@@ -123,7 +123,7 @@ def _file(path: Path) -> Iterator[BaseStorage]:
     """Open a copy, so that the file is neither changed nor upgraded."""
     path = path.expanduser()
     if path.exists() and not path.is_file():
-        raise ImportSourceError(f"{path} is no file: {EXAMPLES}")
+        raise ImportSourceError(f"{path} is not a file: {EXAMPLES}")
     try:
         with path.open("rb") as file:
             start = file.read(len(_SQLITE))

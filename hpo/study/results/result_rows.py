@@ -50,7 +50,8 @@ def read_rows(path: Path, space: Space) -> list[Row]:
     try:
         text = read_text(path, FILE_BYTES, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigFileError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+        reason = getattr(exc, "strerror", None) or exc
+        raise ConfigFileError(f"{path} cannot be read ({reason}): give a CSV or JSON file in UTF-8") from exc
     try:
         if text.lstrip().startswith(("[", "{")):
             values = json.loads(text)
@@ -58,7 +59,9 @@ def read_rows(path: Path, space: Space) -> list[Row]:
         else:
             rows = _csv_rows(text)
     except (ValueError, csv.Error, RecursionError) as exc:
-        raise ConfigFileError(f"{path} is neither JSON nor CSV: {exc}") from exc
+        raise ConfigFileError(
+            f"{path} is neither JSON nor CSV ({exc}): write it as hpo trials --csv does"
+        ) from exc
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise ConfigFileError(
             f"{path} has no results: write a row for each, with 'value' and {', '.join(space)},"

@@ -109,7 +109,7 @@ def run(
 
 
 def _prepare(guard: int) -> None:
-    # Objects that it shares with the template are no garbage, and their pages are not copied.
+    # Objects that it shares with the template are not garbage, and their pages are not copied.
     gc.freeze()
     forget_template()
     with suppress(OSError):
@@ -192,7 +192,7 @@ def _is_portable(error: BaseException) -> bool:
 
 
 def _end_orderly() -> NoReturn:
-    """Join threads that are no daemons, run exit handlers, and end this process."""
+    """Join threads that are not daemons, run exit handlers, and end this process."""
 
     def expire() -> None:
         time.sleep(END_SECONDS)

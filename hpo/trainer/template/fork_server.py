@@ -148,7 +148,7 @@ def _exit_with(agent: Connection) -> Iterator[None]:
 def _load(agent: Connection) -> ObjectiveLoader | None:
     """Load as much of the objective as the agent asks for; return None if trainers cannot be forked from this process.
 
-    A template that loads nothing is not checked: its threads are none of the objective's.
+    A template that loads nothing is not checked: its threads are not those of the objective.
     """
     load: Load = agent.recv()
     if load.data.cache_dir is None:

@@ -102,7 +102,7 @@ class ObjectiveLoader:
 
     def describe_data(self) -> str:
         """Return the objective's line on its data; empty if it has not been loaded here."""
-        # Only a line for display, so its errors are none of the objective's.
+        # Only a line for display, so an error must not fail the objective.
         with suppress(Exception):
             return text(str(self._objective.describe_data())) if self._objective is not None else ""
         return ""

@@ -53,7 +53,7 @@ def decode(content: bytes) -> FromTemplate:
     """Return the message that `encode` made these bytes of.
 
     Raises:
-        UnreadableMessageError: they are none.
+        UnreadableMessageError: they are not those of a message.
     """
     try:
         kind, values = json.loads(content)

@@ -44,7 +44,9 @@ class Float32:
         with np.errstate(over="ignore"):
             found: NDArray[np.float32] = block.astype(np.float32)
         if not np.isfinite(found).all():
-            raise ArrayInvalidError(f"{self._name} has numbers above 3.4e38, the largest of float32")
+            raise ArrayInvalidError(
+                f"{self._name} has numbers above 3.4e38, the largest of float32: scale them"
+            )
         if self._columns is not None and block.ndim < _IMAGES and block.size:
             self._columns.add(_by_column(block), _by_column(found))
         self._rows += len(block)

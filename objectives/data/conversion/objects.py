@@ -65,7 +65,7 @@ def _decoded(array: NDArray[Any], name: str) -> NDArray[Any]:
     try:
         return np.char.decode(array, "utf-8")
     except UnicodeDecodeError as exc:
-        raise ArrayInvalidError(f"{name} has bytes that are no UTF-8 text") from exc
+        raise ArrayInvalidError(f"{name} has bytes that are not UTF-8 text") from exc
 
 
 def _whole(array: NDArray[Any], name: str) -> NDArray[Any]:

@@ -148,7 +148,7 @@ def _of_frame(frame: Any) -> Any:
     others = [name for name, array in zip(names, arrays, strict=True) if array.dtype.kind not in "buif"]
     if others and any(array.dtype.kind not in "US" for array in arrays):
         raise UnreadableError(
-            f"is a table with columns that are no numbers ({', '.join(others[:5])}): encode them as numbers, or leave"
+            f"is a table with columns that are not numbers ({', '.join(others[:5])}): encode them as numbers, or leave"
             " them out"
         )
     return np.stack(arrays, axis=1)

@@ -189,7 +189,7 @@ def _importable(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
 
 def _variables(holder: Holder) -> Iterator[tuple[str, Any]]:
     for name, value in list(holder.variables.items()):
-        # Methods and all else that a definition makes are no state.
+        # Methods and all else that a definition makes are not state.
         defined = isinstance(value, type) or (holder.place[1] and hasattr(type(value), "__get__"))
         if not (name.startswith(("__", "_abc_")) or defined):
             yield name, value

@@ -33,7 +33,7 @@ FIXED = (
     complex,
     type(None),
 )
-"""Types of values that are not changed in place, or whose attributes are no state."""
+"""Types of values that are not changed in place, or whose attributes are not state."""
 
 REFUSED = (
     pickle.PicklingError,
@@ -103,7 +103,7 @@ class _Sampler(_Strict):
 class _Structure(_Sampler):
     """Pickles the content of objects that have no pickle, such as a class of yours with a lock; by identity the rest.
 
-    Objects of the standard library that have none are no state: locks, pools, files.
+    Objects of the standard library that have none are not state: locks, pools, files.
     """
 
     def reducer_override(self, value: Any) -> Any:

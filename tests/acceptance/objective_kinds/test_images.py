@@ -89,5 +89,5 @@ def test_bad_input_ends_a_launch_before_a_study_is_made(service: Service, photos
     search = ("--study", "pets", "--objective", service.folder / "pets.py:Pets", "--data", photos)
     message = service.hpo("launch", *search).complaint()
     assert "1 image of" in message
-    assert "disc/000.jpg (it is no image)" in message
+    assert "disc/000.jpg (it is not an image)" in message
     assert service.rows("SELECT * FROM hpo.studies") == []

@@ -6,9 +6,9 @@ import json
 import math
 
 import pytest
-from scipy.stats import binomtest, t, ttest_ind
+from scipy.stats import t, ttest_ind
 
-from hpo.analysis.statistics import Interval, holm, summarize, welch, wilson
+from hpo.analysis.statistics import Interval, holm, summarize, welch
 from hpo.formatting import json_safe
 
 
@@ -48,12 +48,6 @@ def test_equal_seeds_have_no_interval() -> None:
     assert rounded.describe() == "0.5833 ± 0.0000 (n = 2 seeds, all equal)"
     assert "all equal" not in summarize([0.5]).describe()
     assert "all equal" not in summarize([0.5, 0.6]).describe()
-
-
-@pytest.mark.parametrize(("right", "count"), [(100, 100), (0, 100), (7, 20), (5560, 6000)])
-def test_interval_of_a_share_is_wilsons(right: int, count: int) -> None:
-    expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
-    assert wilson(right / count, count) == pytest.approx((expected.low, expected.high))
 
 
 def test_constant_samples_are_not_compared() -> None:

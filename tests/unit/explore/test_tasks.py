@@ -1,4 +1,4 @@
-"""Exploration of each task, and of inputs that are no images."""
+"""Exploration of each task, and of inputs that are not images."""
 
 from __future__ import annotations
 

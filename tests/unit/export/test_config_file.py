@@ -291,7 +291,7 @@ def test_data_folder_is_not_exported() -> None:
 
 def test_script_trains(tmp_path: Path) -> None:
     for name in ("hpo", "keras", "math", "objectives", "random", "storage"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file beside the script was imported')")
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file next to the script was imported')")
     (tmp_path / "mine.py").write_text(
         "from hpo import Objective\n"
         "from optuna.distributions import FloatDistribution\n\n"

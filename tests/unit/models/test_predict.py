@@ -70,9 +70,9 @@ def test_unreadable_files_are_named_and_the_others_predicted(
     arguments = ["predict", "--model", str(image_model / "model.keras"), str(photos), "-o", str(output)]
     assert run(arguments) == 1
     printed = capsys.readouterr()
-    assert "bad.png cannot be read: it is no image" in printed.err
+    assert "bad.png cannot be read: it is not an image" in printed.err
     assert "hpo: 1 of 4 files cannot be read (" in printed.err
-    assert "bad.png: it is no image), the others are predicted" in printed.err
+    assert "bad.png: it is not an image), the others are predicted" in printed.err
     assert len(json.loads(output.read_text())) == 3
     assert run([*arguments, "--skip-unreadable"]) == 0
     assert "bad.png" in capsys.readouterr().err
@@ -103,7 +103,7 @@ def test_named_arrays_go_to_the_inputs_of_their_names(
     [line] = capsys.readouterr().err.splitlines()
     assert f"the model cannot compute {tmp_path / 'x.npz'}[0] and those after it (" in line
 
-    # No class or value may follow from an answer that is no number.
+    # No class or value may follow from an answer that is not a number.
     np.savez(tmp_path / "x.npz", age=np.array([[1.0], [np.nan]]), size=np.array([[3, 4], [5, 6]]))
     assert run(["predict", "--model", str(folder), str(tmp_path / "x.npz")]) != 0
     assert f"the model computes nan for {tmp_path / 'x.npz'}[1]: give it finite" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The digest of an objective's code changes with its file and with the modules that it imports from beside it."""
+"""The digest of an objective's code changes with its file and with the modules that it imports from its folder."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def objective(trial):
 
 
 def saved(file: Path, model: str) -> LocalRun:
-    """Return a run that has saved a model of a file, into a folder beside it."""
+    """Return a run that has saved a model of a file, into a folder next to it."""
     run = LocalRun(total_epochs=1, final=True, output=file.parent / model)
     function: Any = loader.load(f"{file}:objective").function  # type: ignore[attr-defined]
     saved_model.save(function(model), run)

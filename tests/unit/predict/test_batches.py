@@ -87,7 +87,7 @@ def test_invalid_arrays_are_refused(tmp_path: Path) -> None:
         ("one.npy", DataDamagedError, "holds no rows"),
         ("objects.npy", DataDamagedError, "cannot be read"),
         ("text.npy", DataDamagedError, "cannot be read"),
-        ("pipe.npy", DataDamagedError, "it is no regular file"),
+        ("pipe.npy", DataDamagedError, "it is not a regular file"),
     ]
     for name, error, message in cases:
         with pytest.raises(error, match=message):

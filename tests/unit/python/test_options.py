@@ -81,7 +81,7 @@ def test_params_are_choices_ranges_and_values() -> None:
 def test_unknown_options_and_values_are_refused() -> None:
     with pytest.raises(TypeError, match=r"launch\(\) got an unexpected keyword argument 'trails'.* trials"):
         arguments_of(LaunchRequest, "launch", {"trails": 3})
-    with pytest.raises(UsageError, match=r"lr=\(1, 2, 3\) is no range \(low, high\)"):
+    with pytest.raises(UsageError, match=r"lr=\(1, 2, 3\) is not a range \(low, high\)"):
         arguments_of(LaunchRequest, "launch", {"params": {"lr": (1, 2, 3)}})
     with pytest.raises(UsageError, match=r"a value of kind is a class to which its name .* does not lead"):
         arguments_of(LaunchRequest, "launch", {"params": {"kind": Enum("Kind", "A").A}})

@@ -54,7 +54,7 @@ def test_open_space_is_only_advised_to_prune(agent: Agent) -> None:
     run.report(loss=1.0)
     assert (run.prune_advised, run.stop_outcome) == (True, None)
     assert next(epochs) == 2
-    # The pruner judges each report anew.
+    # The pruner judges each report again.
     agent.say(Continue(2))
     run.report(loss=0.5)
     assert not run.prune_advised

@@ -166,7 +166,7 @@ def test_ray_stops_trial_below_the_percentile_of_earlier_ones() -> None:
         False,
         False,
     ]
-    assert not stops(2, 2, 0.0), "epoch 2 is no milestone"
+    assert not stops(2, 2, 0.0), "epoch 2 is not a milestone"
     assert not stops(2, 4, 0.1), "the first one at a milestone goes on"
 
 

@@ -74,7 +74,7 @@ def nan(row: int) -> np.ndarray:
         (np.array([2**70, 1], object), "more than 64 bits"),
         (np.ma.array(np.ones((3, 2)), mask=[[0, 0], [0, 1], [0, 0]]), "masked value in row 1"),
         (np.ma.masked, "masked value in row 0"),
-        (np.array([b"\xff"]), "no UTF-8"),
+        (np.array([b"\xff"]), "not UTF-8"),
     ],
 )  # fmt: skip
 def test_input_that_cannot_be_used_is_refused(monkeypatch, given, message):

@@ -121,7 +121,7 @@ def test_large_jpeg_is_decoded_as_exactly_as_needed():
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (b"GIF or not", "it is no image"),
+        (b"GIF or not", "it is not an image"),
         (encoded(noise(), "JPEG")[:-2000], "truncated"),
         (encoded(noise())[:-2000], "truncated"),
         (encoded(Image.fromarray(np.full((8, 8), 0.5, np.float32)), "TIFF"), "unknown range"),

@@ -169,7 +169,7 @@ def test_class_name_that_cannot_be_recorded_is_refused(tmp_path, name):
 def test_absent_source_is_refused(tmp_path):
     assert "give the place of the data with --data" in refused(tmp_path / "none", DataMissingError)
     (tmp_path / "x.zip").touch()
-    assert "is no table of images" in refused(tmp_path / "x.zip")
+    assert "is not a table of images" in refused(tmp_path / "x.zip")
 
 
 def test_test_fraction_next_to_an_own_test_split_is_refused(tmp_path):
@@ -294,11 +294,11 @@ def test_table_of_each_task_is_listed(tmp_path, task, lines, classes, targets):
     [
         (None, ("path,label", "1.jpg,0.5", "2.jpg,1"), "numbers such as 0.5 as labels: .* set --task regression"),
         (None, ("path,label_x", "1.jpg,0.5"), "columns label_x and no column label: set --task regression, or --task"),
-        ("regression", ("path,label", "1.jpg,0.5", "2.jpg,"), "row 2 of .* has the label '', which is no finite"),
-        ("regression", ("path,label", "1.jpg,a"), "row 1 of .* has the label 'a', which is no finite"),
+        ("regression", ("path,label", "1.jpg,0.5", "2.jpg,"), "row 2 of .* has the label '', which is not a finite"),
+        ("regression", ("path,label", "1.jpg,a"), "row 1 of .* has the label 'a', which is not a finite"),
         ("regression", ("path,label", "1.jpg,a"), "or set another task, such as --task classes"),
-        ("regression", ("path,label", "1.jpg,nan"), "has the label 'nan', which is no finite"),
-        ("regression", ("path,label", "1.jpg,1e99"), "has the label '1e99', which is no finite"),
+        ("regression", ("path,label", "1.jpg,nan"), "has the label 'nan', which is not a finite"),
+        ("regression", ("path,label", "1.jpg,1e99"), "has the label '1e99', which is not a finite"),
         ("regression", ("path,label", "1.jpg,1", "2.jpg,2"), "has 2 training images: add some, at least 3"),
         ("regression", ("path,value", "1.jpg,1"), "has no column label"),
         ("regression", ("path,label,label_y", "1.jpg,1,2"), "has the column label next to label_y: remove or rename"),

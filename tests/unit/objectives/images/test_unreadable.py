@@ -26,7 +26,7 @@ def test_unreadable_files_are_refused_or_left_out(photos, tmp_path, monkeypatch,
     break_files(photos)
     for _ in range(2):
         message = refused(DataDamagedError, photos, tmp_path / "cache")
-        assert "cannot be read: cross/002.webp (it is no image), disc/000.jpg (it is empty)" in message
+        assert "cannot be read: cross/002.webp (it is not an image), disc/000.jpg (it is empty)" in message
         assert "--skip-unreadable" in message
         assert left(tmp_path / "cache") == []
     found = provide(photos, tmp_path / "cache", skip_unreadable=True)
@@ -67,7 +67,7 @@ def test_file_without_an_end_is_unreadable(photos, tmp_path, kind):
     else:
         place.symlink_to("/dev/zero")
     message = refused(DataDamagedError, photos, tmp_path / "cache")
-    assert "disc/000.png (it is no regular file)" in message
+    assert "disc/000.png (it is not a regular file)" in message
 
 
 def test_path_that_no_file_can_have_is_unreadable(photos, tmp_path):

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as sklearn_metrics
 
 from objectives.tasks import intervals as interval_module
@@ -82,10 +83,12 @@ def test_metric_of_odd_data_is_finite(name, targets, outputs, value):
         assert METRICS[name](targets, outputs) == pytest.approx(value)
 
 
-def test_interval_of_a_share_is_wilsons_and_stays_within_bounds():
-    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
-    assert wilson(30, 100) == pytest.approx((0.2189, 0.3958), abs=1e-4)
+@pytest.mark.parametrize(("right", "count"), [(100, 100), (0, 100), (0, 10), (7, 20), (5560, 6000)])
+def test_interval_of_a_share_is_wilsons_and_stays_within_bounds(right, count):
+    exact = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    low, high = wilson(right / count, count)
+    assert 0.0 <= low < high <= 1.0
+    assert wilson(right / count, count) == pytest.approx((exact.low, exact.high))
 
 
 @pytest.mark.parametrize("task", GIVEN)

@@ -320,7 +320,7 @@ def module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], t
             "import imported_later; imported_later.SEEN += [3]",
             lambda _: sys.modules["imported_later"].SEEN == [3],
         ),
-        # Another object is no change of the one before, which has other names.
+        # Another object is not a change of the one before, which has other names.
         ("ALSO = ['dog']", lambda m: (m.ALSO, m.NAMES) == (["dog"], ["cat"])),
         ("NAMES.append('dog'); SIZES = NAMES", lambda m: m.SIZES is m.ALSO is m.NAMES),
         ("SIZES = np.array([0.5, 1.5])", lambda m: m.SIZES.tolist() == [0.5, 1.5]),

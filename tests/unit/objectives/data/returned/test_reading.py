@@ -282,7 +282,7 @@ def generator() -> Iterator[Any]:
         (made("torch", "Dataset", __len__=lambda _: 0, __getitem__=None), "train is empty"),
         (
             (pd.DataFrame({"a": [1.0] * 7, "city": ["?"] * 7}), Y),
-            r"columns that are no numbers \(city\): encode them",
+            r"columns that are not numbers \(city\): encode them",
         ),
         (
             (np.ma.masked_equal([[0, 3]] * len(Y), 3), Y),
