@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def hpo(
     monkeypatch.delenv("HPO_STUDY", raising=False)
 
     def call(command: str) -> tuple[int, str, str]:
-        code = run(command.split())
+        code = run(shlex.split(command))
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -118,7 +119,7 @@ def test_export_writes_every_format(hpo, tmp_path: Path) -> None:
     assert "objective: digits-cnn" in out
     for suffix in ("yaml", "json", "toml"):
         file = tmp_path / "new" / f"best.{suffix}"
-        assert hpo(f"export --study demo -o {file}")[:2] == (0, f"wrote {file}\n")
+        assert hpo(f"export --study demo -o '{file}'")[:2] == (0, f"wrote {file}\n")
         config = read_config(file)
         assert (config.study, config.trial, config.epochs, config.seed) == ("demo", 0, 5, 1)
         assert config.params == {"learning_rate": 0.01}
@@ -149,12 +150,12 @@ def test_export_names_device_that_trained_the_trial(hpo, database: Database, tmp
     rows.attempt(other, rows.agent(), ended=1.0, outcome="complete", completed=5)
     rows.attempt(rows.trial("bug", completed=5), rows.agent(versions=here), outcome="bug", completed=5)
     file = tmp_path / "best.toml"
-    assert hpo(f"export --study demo -o {file}")[0] == 0
+    assert hpo(f"export --study demo -o '{file}'")[0] == 0
     config = read_config(file)
     assert (config.backend, config.precision, config.versions) == ("jax", "bfloat16", {"keras": "3.10.0"})
     assert config.device == {"cores": 3, "gpu": "1 (1/2, 68.9 GiB)"}
     # An agent of an earlier version recorded less.
-    assert hpo(f"export --study demo --trial 1 -o {file}")[0] == 0
+    assert hpo(f"export --study demo --trial 1 -o '{file}'")[0] == 0
     assert (read_config(file).precision, read_config(file).device) == (None, {})
 
 

@@ -47,9 +47,9 @@ def test_options_of_launch_reach_the_request(called, tmp_path: Path) -> None:
         "launch --study s --objective o.py:C --workers 3 --trials 7 --timeout 2m --epochs 4 --limit 500 "
         "--trial-timeout 1h --target -0.25 --patience 20 "
         "--sampler cmaes --pruner asha --seed 9 -p a=1,2 --param b=1..3 --max-failed 5 --space keep "
-        f"--storage postgresql://h/d --data-dir {tmp_path}"
+        "--storage postgresql://h/d"
     )
-    run(command.split())
+    run([*command.split(), "--data-dir", str(tmp_path)])
     ((request, settings),) = called
     assert request == LaunchRequest(
         study="s",

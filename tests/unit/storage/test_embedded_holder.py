@@ -82,6 +82,12 @@ def test_damaged_note_is_none(tmp_path: Path, text: str) -> None:
     assert Holder.read(tmp_path / "note") is None
 
 
+def make_open(folder: Path) -> None:
+    folder.mkdir()
+    # Whatever the umask.
+    folder.chmod(0o750)
+
+
 def make_link(folder: Path) -> None:
     (folder.parent / "target").mkdir(mode=0o700)
     folder.symlink_to(folder.parent / "target")
@@ -91,7 +97,7 @@ def make_link(folder: Path) -> None:
     ("create", "reason"),
     [
         (lambda folder: folder.mkdir(mode=0o700), None),
-        (lambda folder: folder.mkdir(mode=0o750), "other users may enter it"),
+        (make_open, "other users may enter it"),
         (make_link, "not a folder"),
         (lambda folder: folder.touch(), "not a folder"),
         (lambda _: None, "No such file"),
