@@ -310,7 +310,10 @@ def generator() -> Iterator[Any]:
             pipeline((spec(7, 4), spec(7)), ROWS, name="_FlatMapDataset"),
             "may be rows or batches: end the pipeline with",
         ),
-        ((pd.DataFrame({"a": [0] * 7, "day": pd.to_datetime(["2026-01-01"] * 7)}), Y), r"not numbers \(day\)"),
+        (
+            (pd.DataFrame({"a": [0] * 7, "day": pd.to_datetime(["2026-01-01"] * 7)}), Y),
+            r"not numbers \(day\)",
+        ),
         ((csr_matrix(np.eye(7)), Y), r"x_train is sparse: return it as \.toarray\(\)"),
         (([np.zeros(2)] * 3 + [np.zeros(3)] * 4, Y), r"x_train holds rows of several shapes \(2, 3\)"),
         (3, "as the second, not int"),
