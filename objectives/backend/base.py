@@ -56,6 +56,9 @@ class Backend(ABC):
     def configure(self, device: Device) -> None:
         """Set threads, determinism and memory limits of this process."""
 
+    def begin_epoch(self, seed: int) -> None:  # noqa: B027 - optional hook
+        """Seed random numbers of layers whose generator is not among the model's variables, and so in no checkpoint."""
+
     @abstractmethod
     def compute_capability(self) -> float:
         """Return the CUDA compute capability of the first visible GPU, e.g. 8.0; 0 without a CUDA GPU."""
@@ -74,11 +77,16 @@ class Backend(ABC):
         targets and their shape after the first axis.
         """
 
+        import keras
+
         def steps(arrays: Arrays) -> dict[str, float]:
             # `train_on_batch` resets no metrics: its last result covers all batches so far.
             logs: dict[str, Any] = {}
             for parts in zip(*arrays, strict=True):
-                inputs, labels = parts if batch is None else batch(*resident, *parts)
+                if batch is None:
+                    inputs, labels = parts
+                else:
+                    inputs, labels = batch(*resident, *map(keras.ops.convert_to_tensor, parts))
                 logs = model.train_on_batch(inputs, labels, return_dict=True)
             return {key: float(value) for key, value in logs.items()}
 

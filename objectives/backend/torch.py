@@ -46,6 +46,12 @@ class Torch(Backend):
         torch.set_num_threads(device.threads)
         torch.use_deterministic_algorithms(device.gpu is None)
 
+    def begin_epoch(self, seed: int) -> None:
+        import torch
+
+        # Keras' Dropout draws from PyTorch's own generator.
+        torch.manual_seed(seed)
+
     def compute_capability(self) -> float:
         import torch
 

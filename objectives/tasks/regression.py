@@ -37,7 +37,10 @@ class Regression(Task):
         def loss(targets: Any, outputs: Any) -> Any:
             targets = keras.ops.cast(keras.ops.reshape(targets, keras.ops.shape(outputs)), outputs.dtype)
             if scaling is not None:
-                offset, scale = scaling.offset.astype(np.float32), scaling.scale.astype(np.float32)
+                offset, scale = (
+                    keras.ops.cast(scaling.offset, "float32"),
+                    keras.ops.cast(scaling.scale, "float32"),
+                )
                 targets = (targets - offset) / scale
             return keras.ops.mean(keras.ops.square(targets - outputs), axis=-1)
 

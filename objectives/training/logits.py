@@ -88,6 +88,9 @@ def _logits(model: keras.Model, output: Any, found: list[Kind], *, change: bool)
             return _before(output)
         if change:
             _check_used_once(model, operation)
+            if isinstance(activation, keras.layers.Layer):
+                # PyTorch refuses a function in place of a layer.
+                del operation.activation
             operation.activation = keras.activations.linear
     elif isinstance(operation, keras.Model) and len(getattr(operation, "outputs", None) or ()) == 1:
         if change:

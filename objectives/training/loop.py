@@ -162,6 +162,9 @@ class _Training:
         measured, seconds = [], 0.0
         for fold, part in enumerate(self.parts):
             states.enter(fold)
+            # Each fold draws as a run of its own would.
+            sequence = np.random.SeedSequence([self.run.seed, epoch])
+            backend.current().begin_epoch(int(sequence.generate_state(1)[0]))
             began_at = time.perf_counter()
             found = self._train(epoch, fold, part)
             seconds += time.perf_counter() - began_at

@@ -121,12 +121,10 @@ def test_network_maps_raw_pixels_to_logits(objective, which):
 
 def test_accelerated_copy_computes_the_same_as_the_network(objective, network):
     pixels = objective._data.x_valid[:4]
-    np.testing.assert_allclose(
-        layers.accelerated(network, "float32")(pixels, training=False),
-        network(pixels, training=False),
-        rtol=1e-3,
-        atol=1e-3,
+    found, expected = values(
+        [model(pixels, training=False) for model in (layers.accelerated(network, "float32"), network)]
     )
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_dropout_acts_in_training_and_not_at_inference(objective):
@@ -217,6 +215,9 @@ def test_epoch_trains_all_images_and_variables(trained):
     for index, variable in enumerate(stock.variables):
         # The stock network kept the weights with which its copy began.
         before, after = values([variable])[0], state[f"model/{index:04d}"]
+        # With PyTorch, Dropout draws from a generator of PyTorch's.
+        if "seed_generator" in variable.path and backend.name() == "torch":
+            continue
         assert (before != after).any(), f"{variable.path} did not change"
 
 
@@ -338,7 +339,9 @@ def test_optimizer_takes_the_steps_of_keras(objective, kind):
     for step in range(STEPS):
         theirs.learning_rate = rate(step)
         for optimizer, weight in zip((mine, theirs), weights, strict=True):
-            optimizer.apply([keras.ops.convert_to_tensor(weight) * steep], [weight])
+            optimizer.apply(
+                [keras.ops.convert_to_tensor(weight) * keras.ops.convert_to_tensor(steep)], [weight]
+            )
         found, expected = values(weights)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=f"step {step}")
     assert (np.abs(found) < np.abs(start)).all()

@@ -61,7 +61,7 @@ BOUND = {
 @pytest.mark.parametrize("task", TARGETS)
 def test_final_run_of_each_task_records_and_exports_usable_outputs(task, tmp_path):
     objective = made(task)
-    run = trained(objective, total=24 if task == "regression" else 12, final=True, output=tmp_path)
+    run = trained(objective, total=24, final=True, output=tmp_path)
     found, data = run.results, objective._data
     tested = {f"test_{name}" for name in TESTED[task]}
     assert (
