@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from hpo import formatting
 from hpo.agent.checkpoint_quota import enforce_quota, entries
 from hpo.agent.store.trial_store import TrialStore
 from hpo.files.bounded_log import AttemptLog
@@ -83,8 +84,8 @@ class Cleanup:
             return
         if used_bytes > self._quota and not self._over_quota:
             log.warning(
-                f"the newest checkpoints of running trials alone take {used_bytes} bytes,"
-                f" more than --checkpoint-quota {self._quota}"
+                f"the newest checkpoints of running trials alone take {formatting.size(used_bytes)}, more than"
+                f" --checkpoint-quota {formatting.size(self._quota)}: raise it, or use fewer worker slots"
             )
         self._over_quota = used_bytes > self._quota
 

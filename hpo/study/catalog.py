@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, select
 
+from hpo import formatting
 from hpo.errors import HpoError, StudyConflictError, StudyDamagedError, UnknownStudyError
 from hpo.formatting import JsonRow
 from hpo.outcomes import COUNTED, FAILURES
@@ -120,6 +121,15 @@ def set_desired_state(database: Database, name: str, state: DesiredState) -> Des
     )
 
 
+def check_idle(name: str, running: int) -> None:
+    """Raise StudyBusyError if a study that is to be deleted has running trials."""
+    if running:
+        raise StudyBusyError(
+            f"study {name!r} has {formatting.counted(running, 'trial')} running: run hpo stop --study {name} first, or"
+            " delete it anyway with --force"
+        )
+
+
 def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (), force: bool = False) -> int:
     """Delete a study from all tables, and its folder in each of `folders`; return its number of trials.
 
@@ -134,11 +144,8 @@ def delete_study(database: Database, name: str, *, folders: Sequence[Path] = (),
         running: int = connection.execute(
             _count(trials.c.study_id == study.study_id, live_attempt())
         ).scalar_one()
-        if running and not force:
-            raise StudyBusyError(
-                f"study {name!r} has {running} trial{'s' if running > 1 else ''} running: "
-                f"run hpo stop --study {name} first, or delete it anyway with --force"
-            )
+        if not force:
+            check_idle(name, running)
         stored.set_desired_state(connection, study.study_id, "stop")
         number = connection.scalar(
             select(func.count()).select_from(trials).where(trials.c.study_id == study.study_id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, func, select
 
+from hpo import formatting
 from hpo.errors import FileNotWritableError, UsageError
 from hpo.options.study_name import check_study_name
 from hpo.study.catalog import StudyBusyError, check_name_is_free, read_study
@@ -79,7 +80,7 @@ def _rename(
     )
     if alive and not undo:
         raise StudyBusyError(
-            f"study {before!r} has {alive} agent{'s' if alive > 1 else ''} running: run hpo stop --study {before}"
+            f"study {before!r} has {formatting.counted(alive, 'agent')} running: run hpo stop --study {before}"
             " first, and rename it when they have ended"
         )
     check_name_is_free(connection, after, database, but=study_id)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from hpo import formatting
 from objectives import backend
 
 SETTLE_SECONDS = 0.5
@@ -82,12 +83,10 @@ def _describe(started: set[int]) -> str:
     # Threads of native libraries have no name in Python.
     if len(named) == len(started) or (named and not _computed()):
         names = ", ".join(named[:3]) + (", …" if len(named) > 3 else "")
-        return f"{_count(len(named))} ({names})"
-    return f"{_count(len(started))} of {' and '.join(_computed()) or 'a native library'}"
-
-
-def _count(number: int) -> str:
-    return f"{number} thread{'s' if number > 1 else ''}"
+        return f"{formatting.counted(len(named), 'thread')} ({names})"
+    return (
+        f"{formatting.counted(len(started), 'thread')} of {' and '.join(_computed()) or 'a native library'}"
+    )
 
 
 def _computed() -> list[str]:

@@ -165,7 +165,9 @@ def test_quota_is_enforced_every_few_seconds_and_its_warning_is_not_repeated(
         cleanup.run_due([])
         assert host.saved == [newest, f"trial-{again.reservation_id}:2"]
         (warning,) = caplog.messages
-        assert warning.startswith("the newest checkpoints of running trials alone take 200 bytes, more than")
+        assert warning.startswith(
+            "the newest checkpoints of running trials alone take 200 B, more than --checkpoint-quota 150 B: raise it"
+        )
     host.store.release(again.attempt_id)
     clock.now += QUOTA_SECONDS
     cleanup.run_due([])

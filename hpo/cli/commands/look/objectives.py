@@ -52,7 +52,7 @@ def _echo_objective(one: Description) -> None:
     data = one.dataset or ("yours (--data)" if one.takes_images else "its own")
     click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
     click.echo(
-        f"  data {data}; {one.epochs} epoch{'s' if one.epochs != 1 else ''}; "
+        f"  data {data}; {formatting.counted(one.epochs, 'epoch')}; "
         f"{goal(one.direction, one.metric, one.value)}"
     )
     width = max((len(name) for name in one.space), default=0)

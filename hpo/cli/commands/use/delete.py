@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hpo import formatting
 from hpo.cli import options
 from hpo.cli.options import option
 
@@ -23,20 +24,17 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
 
     Files of results stay. The record of when its retrains opened the test set is deleted.
     """
-    from hpo.study.catalog import StudyBusyError, count_trials, delete_study, describe_database
+    from hpo.study.catalog import check_idle, count_trials, delete_study, describe_database
     from hpo.study.folders import objective_of, remove_defined
 
     with options.opened(storage) as database:
         total, running = count_trials(database, study)
-        if running and not force:
+        if not force:
             # Before asking; `delete_study` checks again, because a trial may have begun since.
-            raise StudyBusyError(
-                f"study {study!r} has {running} trial{'s' if running > 1 else ''} running: "
-                f"run hpo stop --study {study} first, or add --force"
-            )
+            check_idle(study, running)
         where = describe_database(database)
         if not yes and not click.confirm(
-            f"Delete study {study} with {total} trials from {where}? This cannot be undone."
+            f"Delete study {study} with {formatting.counted(total, 'trial')} from {where}? This cannot be undone."
         ):
             click.echo("nothing was deleted")
             return 1
