@@ -30,7 +30,7 @@ def join(
     versions: Mapping[str, str],
     lease_seconds: float = LeaseTimes.lease_seconds,
 ) -> int:
-    """Register an agent, once; returns its ordinal in the study, which seeds its sampler."""
+    """Register an agent, once; returns its ordinal in the study."""
     known: int | None = connection.execute(
         text("SELECT ordinal FROM hpo.agents WHERE agent_id = :a"), {"a": agent_id}
     ).scalar_one_or_none()

@@ -61,7 +61,7 @@ def _trials(
 
 
 def _sampler(spec: StudySpec) -> BaseSampler:
-    return RandomSampler(seed=spec.seed) if spec.sampler == "random" else build_sampler(spec, 0)
+    return RandomSampler(seed=spec.seed) if spec.sampler == "random" else build_sampler(spec)
 
 
 def _optuna(sampler: str, pruner: str, table: CurveTable, seed: int, most: int | None) -> Contestant:

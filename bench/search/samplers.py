@@ -96,7 +96,7 @@ def course(grid: Grid, sampler: str, seed: int, trials: int) -> Floats:
         startup=startup_trials(trials),
     )
     made = Trials(
-        space=grid.space, direction=grid.direction, sampler=build_sampler(spec, 0), first={}, name="grid"
+        space=grid.space, direction=grid.direction, sampler=build_sampler(spec), first={}, name="grid"
     )
     sign = 1.0 if grid.direction == "minimize" else -1.0
     means = np.sort([sign * found.mean() for found in grid.values.values()])

@@ -21,6 +21,7 @@ from hpo.agent.leases import LeaseRenewal
 from hpo.agent.rung_scores import rung_scores
 from hpo.agent.store.errors import is_of_trial
 from hpo.agent.store.snapshots import StudySnapshot
+from hpo.agent.store.tells import STALE_SECONDS
 from hpo.agent.store.trial_store import TrialStore
 from hpo.agent.trial_limit import TrialLimit
 from hpo.agent.view import StudyView
@@ -110,8 +111,9 @@ class Agent(Workload[RunningAttempt]):
         if self._timeout_seconds is not None and self._timeout_at == math.inf and self._supervisor.pool.ready:
             self._timeout_at = now + self._timeout_seconds
         if now >= self._sweep_at:
+            # At first also what an agent has left that died just now: the sampler learns from it.
+            self._store.sweep(STALE_SECONDS if self._sweep_at else 0.0)
             self._sweep_at = now + SWEEP_SECONDS
-            self._store.sweep()
             self._cleanup.keep_orphaned_logs(self._attempts.held(), self._store.times.lease_seconds)
             self._cleanup.remove_checkpoints()
         if now >= self._poll_at:
@@ -341,6 +343,7 @@ class Agent(Workload[RunningAttempt]):
     def on_lost(self, slot: int, run: RunningAttempt, reason: str, outcome: Outcome) -> None:
         self._store.lose(run.attempt_id, reason, outcome)
         self._attempts.drop(slot, run)
+        self._attempts.keep_order()
         fields = {"outcome": outcome, "epochs": run.epoch}
         log.warning(f"lost after {run.epoch} epochs: {reason}", extra={**run.context, "fields": fields})
         self._poll_at = 0.0

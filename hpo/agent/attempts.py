@@ -16,7 +16,8 @@ from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import HpoError
 from hpo.files.bounded_log import AttemptLog
 from hpo.outcomes import Outcome
-from hpo.search.pruners import can_prune
+from hpo.search.pruners import can_prune, freeze_thaw_of
+from hpo.search.samplers import SAMPLERS
 from hpo.search.spec import StudySpec
 from hpo.terminal.progress import SlotView
 from hpo.trainer.failures import one_line, traceback_of
@@ -149,7 +150,16 @@ class AttemptTable:
 
     def wants_prefetch(self, counts: Counts) -> bool:
         """Whether trials are so short that the next ones should be ready when slots become free."""
-        return not self._waits and self.prefetcher.wants_more(counts)
+        return not self._waits and self.prefetcher.wants_more(counts) and not self._must_wait
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether the next trial depends on how the running one ends, so that a lone slot would not repeat its trials.
+
+        With several slots it depends on their speed in any case.
+        """
+        follows = SAMPLERS[self._spec.sampler].learns or freeze_thaw_of(self._spec) is not None
+        return follows and len(self._pool.devices) == 1
 
     def prefetch(self) -> bool:
         """Claim and sample a trial for the next free slot; return False if there is none."""
@@ -280,7 +290,13 @@ class AttemptTable:
         self._store.while_held(attempt.attempt_id, folder.delete)
         reason = f"the checkpoint of epoch {attempt.epoch} does not fit the objective ({error})"
         self.release(slot, attempt, reason)
+        self.keep_order()
         log.warning(f"{reason}: starting again from epoch 1", extra=attempt.context)
+
+    def keep_order(self) -> None:
+        """Let a lone slot train a trial that was interrupted before the one that is prefetched."""
+        if len(self._pool.devices) == 1:
+            self.release_prefetched()
 
     def release_prefetched(self) -> None:
         """Give prefetched trials back, so that other agents can train them now."""

@@ -164,7 +164,8 @@ class LaunchRequest:
     )
     seed: int | None = option_field(
         None,
-        "Seed of the sampler and of every trial.",
+        "Seed of the sampler and of every trial. With one worker the same seed gives the same trials, interrupted or "
+        "not; with several, what the sampler learns depends on which trial ends first (random and qmc do not learn).",
         kind=NUMBER,
         show_default=_for_new(LaunchDefaults.seed),
     )

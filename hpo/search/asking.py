@@ -36,8 +36,8 @@ class Suggestion:
 class Asking:
     """The trials of an agent that ask, each with the values that its sampler has drawn together."""
 
-    def __init__(self, study: optuna.Study, at_random: Callable[[int], optuna.Study]) -> None:
-        """Use `at_random`, which returns a study whose sampler cannot fail for a trial."""
+    def __init__(self, study: optuna.Study, at_random: Callable[[], optuna.Study]) -> None:
+        """Use `at_random`, which returns a study whose sampler cannot fail."""
         self._study = study
         self._at_random = at_random
         self._trials: dict[int, optuna.Trial] = {}
@@ -60,7 +60,7 @@ class Asking:
             if isinstance(exc, HpoError) or is_of_database(exc):
                 raise
             reason = exc
-        found = _suggestion(_unwritten(self._at_random(trial_id), trial_id), name, distribution)
+        found = _suggestion(_unwritten(self._at_random(), trial_id), name, distribution)
         log.warning(
             f"the sampler failed ({type(reason).__name__}: {reason}): a parameter is sampled at random"
         )

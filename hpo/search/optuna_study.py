@@ -22,7 +22,7 @@ from hpo.outcomes import Outcome
 from hpo.search.asking import QUIET, Asking, declared, suggested
 from hpo.search.paused_trials import PausedTrials
 from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
-from hpo.search.samplers import SAMPLERS, build_sampler
+from hpo.search.samplers import SAMPLERS, build_sampler, random_sampler
 from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
 from hpo.search.subsampled_storage import SubsampledStorage
@@ -48,7 +48,6 @@ class Search:
         study_id: int,
         spec: StudySpec,
         storage: optuna.storages.BaseStorage,
-        agent: int,
         read_paused: Callable[[], Mapping[int, int]] = dict,
     ) -> None:
         """`read_paused` returns the epochs at which freeze-thaw has paused trials, by Optuna's trial_id."""
@@ -60,7 +59,7 @@ class Search:
         self._study = optuna.load_study(
             study_name=name,
             storage=storage,
-            sampler=build_sampler(spec, agent),
+            sampler=build_sampler(spec),
             pruner=build_pruner(spec),
         )
         view: optuna.storages.BaseStorage = storage
@@ -114,7 +113,7 @@ class Search:
                 raise
             # Values of other trials may exceed the sampler's arithmetic: this one is drawn at random.
             log.warning(f"the sampler failed ({type(exc).__name__}: {exc}): a trial is sampled at random")
-        return self._suggest_by(self._at_random(trial_id), trial_id)
+        return self._suggest_by(self._at_random(), trial_id)
 
     def _suggest_by(self, study: optuna.Study, trial_id: int) -> Params:
         # A copy of the study, because it caches the trials that it read first.
@@ -130,9 +129,9 @@ class Search:
                 found[name] = value(name, space[name])
         return {name: found[name] for name in space if name in found}
 
-    def _at_random(self, trial_id: int) -> optuna.Study:
+    def _at_random(self) -> optuna.Study:
         study = copy.copy(self._study)
-        study.sampler = optuna.samplers.RandomSampler(seed=(self._spec.seed + trial_id) % 2**32)
+        study.sampler = random_sampler(self._spec)
         return study
 
     def take_over(self, trial_id: int) -> None:

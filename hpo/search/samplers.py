@@ -1,4 +1,4 @@
-"""Samplers that a study may choose, each built the same by every agent of the study."""
+"""Samplers that a study may choose, which propose the same for a trial whichever agent asks them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from functools import wraps
 from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
 
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from hpo.errors import MissingDependencyError
 from hpo.search.cmaes_state import StoredCmaEsSampler
+from hpo.search.repeatable import NumberedQMCSampler, RepeatableSampler
 from hpo.search.spec import StudySpec
 from objectives.spaces.space import conditions_of
 
@@ -30,6 +28,8 @@ class Sampler:
 
     build: Callable[[StudySpec, int], BaseSampler]
     """Function of a study's spec and a seed."""
+    learns: bool = True
+    """Whether what it proposes depends on the trials that have ended."""
     subsamples: bool = False
     """Whether it is as good on a part of the trials of a large study (`hpo.search.subsampled_storage`)."""
     needs: str | None = None
@@ -44,7 +44,7 @@ SAMPLERS = {
         ),
         subsamples=True,
     ),
-    "random": Sampler(lambda _, seed: RandomSampler(seed=seed)),
+    "random": Sampler(lambda _, seed: RandomSampler(seed=seed), learns=False),
     # Conditional parameters are left to a random sampler by the others, with a warning in every trial.
     "gp": Sampler(
         lambda spec, seed: GPSampler(
@@ -60,9 +60,9 @@ SAMPLERS = {
             seed=seed, n_startup_trials=spec.startup, warn_independent_sampling=False
         )
     ),
-    # All agents share one scrambled sequence, so they must not differ in its seed.
+    # All trials share one scrambled sequence, so they must not differ in its seed.
     "qmc": Sampler(
-        lambda spec, _: QMCSampler(seed=spec.seed, scramble=True, warn_independent_sampling=False)
+        lambda spec, seed: NumberedQMCSampler(spec.space, spec.seed, RandomSampler(seed=seed)), learns=False
     ),
 }
 
@@ -93,26 +93,21 @@ def check_sampler(name: str) -> None:
         )
 
 
-@without_experimental_warnings
-def build_sampler(spec: StudySpec, agent: int) -> BaseSampler:
-    """Return the study's sampler for agent number `agent`: equal seeds would propose equal trials.
+def build_sampler(spec: StudySpec) -> BaseSampler:
+    """Return the study's sampler, whose proposals depend on the seed, the trial's number and the other trials alone.
 
     Raises:
         MissingDependencyError: the sampler needs a package that is not installed.
     """
     check_sampler(spec.sampler)
-    return _telling_apart(SAMPLERS[spec.sampler].build(spec, (spec.seed * 10_007 + agent) % 2**32), spec)
+    return _repeatable(SAMPLERS[spec.sampler], spec)
 
 
-def _telling_apart(sampler: BaseSampler, spec: StudySpec) -> BaseSampler:
-    """Let a sampler model the study's own distributions, where 1 is not True, instead of those that Optuna reads."""
-    infer = sampler.infer_relative_search_space
+def random_sampler(spec: StudySpec) -> BaseSampler:
+    """Return a sampler that cannot fail."""
+    return _repeatable(SAMPLERS["random"], spec)
 
-    def own(study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {
-            name: found if (known := spec.space.get(name)) != found or known is None else known
-            for name, found in infer(study, trial).items()
-        }
 
-    sampler.infer_relative_search_space = own  # type: ignore[method-assign]
-    return sampler
+def _repeatable(sampler: Sampler, spec: StudySpec) -> BaseSampler:
+    build = without_experimental_warnings(sampler.build)
+    return RepeatableSampler(lambda seed: build(spec, seed), spec.seed, spec.space)

@@ -31,8 +31,8 @@ class StudySession:
         self._agent_id = 0
         self._joined: Presence | None = None
 
-    def join(self, slots: int, versions: Mapping[str, str], lease_seconds: float) -> tuple[int, int]:
-        """Join the study as an agent; return its id and its ordinal. From now on the study must stay in the database.
+    def join(self, slots: int, versions: Mapping[str, str], lease_seconds: float) -> int:
+        """Join the study as an agent; return its id. From now on the study must stay in the database.
 
         Raises:
             StudyConflictError: the study was renamed meanwhile.
@@ -40,19 +40,18 @@ class StudySession:
         agent_id = self.write(agents.new_agent_id)
         agent = (host_name(), os.getpid(), process_identity(), slots, versions)
 
-        def join(c: Connection) -> int:
-            ordinal = agents.join(c, agent_id, self._study_id, *agent, lease_seconds=lease_seconds)
+        def join(c: Connection) -> None:
+            agents.join(c, agent_id, self._study_id, *agent, lease_seconds=lease_seconds)
             current = names(c).get(self._study_id)
             if current not in (None, self._name):
                 raise StudyConflictError(
                     f"study {self._name!r} was renamed meanwhile: continue it with hpo launch --study {current}"
                 )
-            return ordinal
 
-        ordinal = self.write(join)
+        self.write(join)
         self._agent_id = agent_id
         self._joined = self.write(self.presence)
-        return agent_id, ordinal
+        return agent_id
 
     def presence(self, connection: Connection) -> Presence:
         return agents.presence(connection, self._agent_id, process_identity(), self._study_id)

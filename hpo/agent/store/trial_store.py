@@ -73,8 +73,8 @@ class TrialStore:
         self._data = ""
         self._freeze_thaw = freeze_thaw_of(spec)
         trained = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
-        self.agent_id, ordinal = self._session.join(len(devices), trained, times.lease_seconds)
-        self._search = self._call(lambda: Search(study_id, spec, database.optuna, ordinal, self._read_paused))
+        self.agent_id = self._session.join(len(devices), trained, times.lease_seconds)
+        self._search = self._call(lambda: Search(study_id, spec, database.optuna, self._read_paused))
         self._optuna_trials = OptunaTrials(self._session, database, study_id, spec, self._search)
         self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
         self._tells = Tells(self._session, study_id, self._search)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hpo.trainer.testing import FakePool, trained
 from storage.attempts import NEXT
 from storage.claims import Claim
 from tests.specs import spec
-from tests.unit.agent.world import KILLED, World, epoch, events
+from tests.unit.agent.world import CRASHED, KILLED, World, epoch, events
 
 
 def test_agent_trains_until_the_budget_is_spent(world: World) -> None:
@@ -193,6 +194,41 @@ def test_short_trials_are_prefetched_and_fill_slots_at_once(world: World) -> Non
     assert world.prefetching_agent().run() is ExitCode.DONE
     assert world.outcomes == [Outcome.COMPLETE] * 6
     assert all(attempt.device != NEXT for attempt in world.study.attempts)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "slots", "prefetches"),
+    [("random", 1, True), ("qmc", 1, True), ("tpe", 1, False), ("cmaes", 1, False), ("tpe", 2, True)],
+)
+def test_lone_slot_prefetches_nothing_that_depends_on_the_running_trial(
+    world: World, sampler: str, slots: int, prefetches: bool
+) -> None:
+    world.study.budget, world.pool = 6, FakePool(slots=slots)
+    world.study.spec = replace(world.study.spec, sampler=sampler)
+    prefetched: list[bool] = []
+
+    def look() -> None:
+        prefetched.append(any(attempt.device == NEXT for attempt in world.study.attempts))
+        for slot, start in enumerate(world.pool.starts):
+            world.pool._trainers[slot].events = trained(start)[1:]
+
+    world.after(5, look)
+    agent = world.prefetching_agent()
+    world.pool.scripts *= slots
+    assert agent.run() is ExitCode.DONE
+    assert prefetched == [prefetches]
+    assert world.outcomes == [Outcome.COMPLETE] * 6
+
+
+def test_lone_slot_resumes_a_lost_trial_before_the_prefetched_one(world: World) -> None:
+    world.study.budget = 3
+
+    def crash() -> None:
+        world.pool._trainers[0].events = [CRASHED]
+
+    world.after(4, crash)
+    assert world.prefetching_agent().run() is ExitCode.DONE
+    assert [start.number for start in world.pool.starts] == [0, 0, 1, 2]
 
 
 def test_prefetched_trial_taken_by_an_idle_agent_is_not_trained_twice(world: World) -> None:

@@ -36,7 +36,7 @@ def claim(number: int) -> Claim:
 
 
 def search(storage: InMemoryStorage, sampler: str = "random", **options: Any) -> Search:
-    return Search(0, spec(SPACE, sampler=sampler, startup=5, seed=3, **options), storage, agent=1)
+    return Search(0, spec(SPACE, sampler=sampler, startup=5, seed=3, **options), storage)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "qmc"])
@@ -177,7 +177,7 @@ def test_condition_on_a_step_holds_for_its_multiples(storage: InMemoryStorage) -
         | {f"to_{rate}": When("rate", at_most(rate), FloatDistribution(0, 1)) for rate in written}
         | {f"from_{rate}": When("rate", at_least(rate), FloatDistribution(0, 1)) for rate in written}
     )
-    agent = Search(0, spec(space, sampler="random", seed=3), storage, agent=1)
+    agent = Search(0, spec(space, sampler="random", seed=3), storage)
     sampled = set()
     for number in range(12):
         params = agent.suggest(agent.create(claim(number))[0])

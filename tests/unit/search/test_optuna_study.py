@@ -21,7 +21,7 @@ SPACE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
 
 def search(sampler: str, pruner: str, storage: InMemoryStorage) -> Search:
     options = spec(SPACE, epochs=4, sampler=sampler, pruner=pruner, startup=5, seed=3)
-    return Search(0, options, storage, agent=1)
+    return Search(0, options, storage)
 
 
 def report(agent: Search, trial_id: int, epoch: int, loss: float) -> None:
@@ -115,7 +115,7 @@ def test_cmaes_does_not_warn_of_categorical_parameters(
 def test_choices_that_compare_equal_are_learned_apart(storage: InMemoryStorage, sampler: str) -> None:
     choices = [1, "a", True, 1.0]
     options = spec({"c": categorical(choices)}, sampler=sampler, startup=8, seed=3)
-    agent = Search(0, options, storage, agent=1)
+    agent = Search(0, options, storage)
     values = {}
     for number in range(40):
         trial_id, _ = agent.create(claim(number))

@@ -116,7 +116,7 @@ def test_repeated_creation_enqueues_one_trial(database: Database, monkeypatch: p
 def test_search_takes_over_every_value(database: Database) -> None:
     study = StoredStudy(database, spec(SPACE))
     enqueue(database, "s", ["c=null", "n=1e0"])
-    search = Search(study.optuna._study_id, study.spec, database.optuna, 0)
+    search = Search(study.optuna._study_id, study.spec, database.optuna)
     search.take_over(study.optuna.get_trials()[0]._trial_id)
     params = search.suggest(study.optuna.get_trials()[0]._trial_id)
     assert (params["c"], params["n"], 0 <= params["x"] <= 1) == (None, 1, True)
