@@ -117,7 +117,8 @@ def _chosen(
         reservation_id = _thawed(connection, study_id, counts, rule, host)
     if reservation_id is not None:
         return _Chosen(reservation_id=reservation_id)
-    if counts.begun < counts.budget:
+    size = None if study.configurations is None else int(study.configurations)
+    if counts.begun < counts.budget and (size is None or not goals.all_given(connection, study_id, size)):
         return _Chosen(reservation_id=_reserve(connection, study_id, int(study.seed or 0)), fresh=True)
     if rule is not None and counts.held == 0:
         # All that is left is paused.

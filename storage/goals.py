@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import COUNTED, Outcome
-from storage import budget
+from storage import budget, configurations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,11 @@ class Goals:
     trials_since_best: int
     """Trials that have finished since, without those that freeze-thaw left paused."""
     reached: str
-    """The goal that is reached, as `target` or `patience`; else empty."""
+    """The goal that is reached, as `target`, `patience` or `grid`; else empty."""
+    configurations: int | None = None
+    """Configurations of the space, if `--sampler grid` trains each of them once."""
+    begun: int = 0
+    """Those of them whose trials have finished or are being trained."""
 
 
 def read(connection: Connection, study_id: int) -> Goals | None:
@@ -35,14 +39,18 @@ def read(connection: Connection, study_id: int) -> Goals | None:
     spec = connection.execute(
         text(
             "SELECT spec->>'target' AS target, spec->>'patience' AS patience,"
+            " spec->>'configurations' AS configurations,"
             " spec->>'direction' = 'maximize' AS maximize FROM hpo.studies WHERE study_id = :s"
         ),
         {"s": study_id},
     ).one_or_none()
-    if spec is None or (spec.target is None and spec.patience is None):
+    if spec is None or (spec.target is None and spec.patience is None and spec.configurations is None):
         return None
     target = None if spec.target is None else float(spec.target)
     patience = None if spec.patience is None else int(spec.patience)
+    size = None if spec.configurations is None else int(spec.configurations)
+    begun = 0 if size is None else configurations.begun(connection, study_id)[0]
+    ended = "grid" if size is not None and begun >= size else ""
     # The first to finish of several with the same value: an equal one is not an improvement.
     best = connection.execute(
         text(
@@ -59,7 +67,9 @@ def read(connection: Connection, study_id: int) -> Goals | None:
             best_number=None,
             best_value=None,
             trials_since_best=0,
-            reached="",
+            reached=ended,
+            configurations=size,
+            begun=begun,
         )
     since: int = connection.execute(
         text(
@@ -69,7 +79,7 @@ def read(connection: Connection, study_id: int) -> Goals | None:
         ),
         {"s": study_id, "counted": list(COUNTED), "at": best.decided_at, "t": best.reservation_id},
     ).scalar_one()
-    reached = ""
+    reached = ended
     if target is not None and (best.value >= target if spec.maximize else best.value <= target):
         reached = "target"
     elif patience is not None and since >= patience:
@@ -81,7 +91,15 @@ def read(connection: Connection, study_id: int) -> Goals | None:
         best_value=best.value,
         trials_since_best=since,
         reached=reached,
+        configurations=size,
+        begun=begun,
     )
+
+
+def all_given(connection: Connection, study_id: int, size: int) -> bool:
+    """Whether the configurations of a finite space suffice only for the trials that were begun."""
+    given, pending = configurations.begun(connection, study_id)
+    return given + pending >= size
 
 
 def end_if_reached(connection: Connection, study_id: int) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
+SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc", "grid")
+GRID = "grid"
+"""The sampler that trains each configuration of a finite space once."""
 PRUNERS = ("median", "asha", "hyperband", "freeze-thaw", "none")
 """Names that `hpo.search.samplers` and `hpo.search.pruners` build, which import Optuna; a test compares them."""
 

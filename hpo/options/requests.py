@@ -149,7 +149,8 @@ class LaunchRequest:
     images: ImageOptions = ImageOptions()
     sampler: str | None = option_field(
         None,
-        "Algorithm that proposes the next configuration; a launch may change it for the rest of a study.",
+        "Algorithm that proposes the next configuration; a launch may change it for the rest of a study. grid: each "
+        "configuration of a finite space once, in an order that --seed shuffles; then the study ends.",
         kind=SAMPLERS,
         show_default=_for_new(LaunchDefaults.sampler),
     )

@@ -103,6 +103,10 @@ class Search:
             self._sample(trial_id)
         return self._active(lambda name, dist: declared(dist, kept[name]))
 
+    def fixed(self, trial_id: int) -> Params:
+        """Return the values that a trial was created or enqueued with."""
+        return dict(self._storage.get_trial(trial_id).system_attrs.get("fixed_params", {}))
+
     def _sample(self, trial_id: int) -> Params:
         try:
             return self._suggest_by(copy.copy(self._proposing), trial_id)

@@ -64,6 +64,8 @@ SAMPLERS = {
     "qmc": Sampler(
         lambda spec, seed: NumberedQMCSampler(spec.space, spec.seed, RandomSampler(seed=seed)), learns=False
     ),
+    # Each trial is given its configuration under the study's lock (`storage.configurations`), so nothing is left to it.
+    "grid": Sampler(lambda _, seed: RandomSampler(seed=seed), learns=False),
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from hpo.options.defaults import LaunchDefaults
+from hpo.options.defaults import GRID, LaunchDefaults
+from hpo.search import finite
 from objectives.base import DataOptions, Direction, Params
 from objectives.description import Description
 from objectives.spaces.space import lies_within, same_space
@@ -71,6 +72,14 @@ class StudySpec:
     """Limit of the study's checkpoints in one checkpoint folder; None: no limit."""
 
     @property
+    def configurations(self) -> int | None:
+        """Number of configurations that `--sampler grid` trains once each; None for the other samplers."""
+        if self.sampler != GRID or self.open_space:
+            return None
+        found = finite.configurations(self.space)
+        return None if found is None else len(found)
+
+    @property
     def narrowed(self) -> bool:
         """Whether `--param` has narrowed the objective's space."""
         return not same_space(self.space, self.objective_space)
@@ -87,6 +96,7 @@ class StudySpec:
         values["objective_space"] = space_to_json(self.objective_space)
         values["first"] = [dict(params) for params in self.first]
         values["data"] = self.data.to_json()
+        values["configurations"] = self.configurations
         return values
 
     @classmethod

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.store.errors import TrialFinishedError
 from hpo.agent.store.study_session import StudySession
+from hpo.options.defaults import GRID
+from hpo.search import finite
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from objectives.base import Params
-from storage import attempts
+from storage import attempts, configurations
 from storage.claims import Claim
 from storage.engine import Database
 from storage.optuna import trials as optuna_trials
 
 log = logging.getLogger(__name__)
+
+Configurations = Sequence[Mapping[str, Any]]
 
 
 class OptunaTrials:
@@ -61,6 +67,14 @@ class OptunaTrials:
         return trial_id, number, self._suggest(claim, trial_id, number)
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
+        if self._spec.sampler == GRID:
+            fixed = self._session.call(lambda: self._search.fixed(trial_id))
+
+            def choose(failed: Configurations, kept: Configurations) -> Params:
+                tried = [finite.key(params) for params in failed], [finite.key(params) for params in kept]
+                return finite.untried(self._spec.space, self._spec.seed, fixed, *tried)
+
+            self._session.statement(configurations.give, self._study_id, claim.attempt_id, trial_id, choose)
         try:
             params = self._session.call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
         except UpdateFinishedTrialError as exc:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from hpo import formatting
 from hpo.errors import (
     HpoError,
     InvalidParameterError,
@@ -17,12 +18,13 @@ from hpo.errors import (
     StudyConflictError,
     StudyLostError,
 )
-from hpo.options.defaults import LaunchDefaults
+from hpo.options.defaults import GRID, LaunchDefaults
 from hpo.options.requests import LaunchRequest
+from hpo.search import finite
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
 from hpo.study.definition import twin, versions
-from hpo.study.definition.launch_options import check_open_space
+from hpo.study.definition.launch_options import check_grid, check_open_space
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, with_metric
 from hpo.study.definition.study_data import check_images
@@ -61,6 +63,7 @@ def create_or_continue(
         versions.check_agents(database, existing, now if request.code is None else now._replace(code=""))
         spec = agreed_spec(database, existing, request, reference, description)
         spec = replace(spec, data=data_of(request, existing, digest))
+        check_grid(spec)
         kept = _update(database, existing, spec, request.trials, resume=request.run)
         if kept is not None:
             if existing.begun and spec.sampler != existing.spec.sampler:
@@ -68,6 +71,7 @@ def create_or_continue(
                     f"{spec.sampler} proposes the trials from now on instead of {existing.spec.sampler}; agents that"
                     " are running keep theirs"
                 )
+            _report_size(spec, kept)
             versions.report_changes(database, existing, existing.spec, now)
             versions.report_interrupted(database, existing, description.code, request.code)
             return replace(
@@ -83,6 +87,23 @@ def create_or_continue(
                 f"study {request.study!r} was deleted meanwhile: run the same command again"
             )
         existing = found
+
+
+def _report_size(spec: StudySpec, trials: int) -> None:
+    """Log that the space is finite, where its configurations are trained once, or could be with fewer trials."""
+    if spec.open_space or not spec.space:
+        return
+    found = finite.configurations(spec.space)
+    if found is None:
+        return
+    number = formatting.counted(len(found), "configuration")
+    if spec.sampler == GRID:
+        log.info(f"the space has {number}: each is trained once, in an order that --seed shuffles")
+    elif len(found) < trials:
+        log.info(
+            f"the space has {number}, fewer than the {trials} trials in total, so that some are trained again: "
+            f"--sampler {GRID} trains each once"
+        )
 
 
 @contextmanager
@@ -115,6 +136,7 @@ def _create(
 ) -> LaunchedStudy:
     """Create the study in Optuna's tables and ours at once, so that a failure leaves neither behind."""
     spec = replace(new_spec(request, reference, description), data=data)
+    check_grid(spec)
     trials = request.trials or LaunchDefaults.trials
 
     def write(c: Connection) -> None:

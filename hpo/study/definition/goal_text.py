@@ -21,4 +21,10 @@ def goal_text(goals: Goals) -> str:
         ended = ", so no further trial starts" if goals.reached == "patience" else ""
         since = formatting.counted(goals.trials_since_best, "trial")
         parts.append(f"--patience {goals.patience}: {since} without a new best one{ended}")
+    if goals.configurations is not None:
+        parts.append(
+            f"all {goals.configurations} configurations of the space are trained once"
+            if goals.reached == "grid"
+            else f"{goals.begun} of {goals.configurations} configurations of the space are begun"
+        )
     return "; ".join(parts)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpo.errors import StudyConflictError, UsageError
+from hpo.options.defaults import GRID
 from hpo.options.requests import LaunchRequest
-from hpo.search import freeze_thaw
+from hpo.search import finite, freeze_thaw
 from hpo.search.spec import StudySpec
 from objectives.description import Description
 
@@ -44,6 +45,19 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
     ):
         if value:
             raise UsageError(f"{option} does not apply to {kind}, because {remedy}: leave it out")
+
+
+def check_grid(spec: StudySpec) -> None:
+    """Raise UsageError if the study's sampler is to enumerate a space that it cannot."""
+    if spec.sampler != GRID:
+        return
+    reason = (
+        "the objective names its parameters while it runs: use another sampler"
+        if spec.open_space
+        else finite.problem(spec.space)
+    )
+    if reason is not None:
+        raise UsageError(f"--sampler {GRID} trains each configuration once, but {reason}")
 
 
 def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference: str) -> None:

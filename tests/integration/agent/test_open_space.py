@@ -17,7 +17,6 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
-from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from sqlalchemy import event, text
 
@@ -25,6 +24,7 @@ from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome
+from hpo.search.repeatable import RepeatableSampler
 from hpo.search.space_changes import with_space
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import find_study
@@ -141,7 +141,7 @@ def test_failing_sampler_is_replaced_by_chance(
         raise OverflowError("too large")
 
     monkeypatch.setattr(sampler, "sample_independent", fail)
-    assert isinstance(sampler, RandomSampler)
+    assert isinstance(sampler, RepeatableSampler)
     with caplog.at_level(logging.WARNING):
         assert 1 <= ask(store, claim, trial_id, "n", IntDistribution(1, 3)) <= 3  # type: ignore[operator]
     assert "the sampler failed (OverflowError: too large)" in caplog.text
