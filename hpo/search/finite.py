@@ -78,21 +78,26 @@ def _values(distribution: BaseDistribution) -> Iterator[Any]:
             yield low
 
 
+def shuffled(space: Mapping[str, BaseDistribution], seed: int) -> list[Params]:
+    """Return all configurations of a space in an order that a study's seed shuffles."""
+    order = configurations(space) or []
+    random.Random(seed).shuffle(order)
+    return order
+
+
 def untried(
     space: Mapping[str, BaseDistribution],
-    seed: int,
+    order: Sequence[Params],
     fixed: Params,
     tried: Collection[str],
     kept: Collection[str],
 ) -> Params:
-    """Return the next configuration of a study with the values in `fixed`, in an order that its seed shuffles.
+    """Return the next configuration of a study in `order` that has the values in `fixed`.
 
     It is in neither `tried` nor `kept`, which hold configurations by `key`; else only not in `kept`, whose trials have
     finished or will; else any, because someone has asked for these values again.
     """
-    order = configurations(space) or []
-    random.Random(seed).shuffle(order)
-    matching = [params for params in order if _has(space, params, fixed)]
+    matching = [params for params in order if _has(space, params, fixed)] if fixed else order
     for avoided in ({*tried, *kept}, {*kept}):
         for params in matching:
             if key(params) not in avoided:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -36,6 +37,11 @@ class OptunaTrials:
         self._study_id = study_id
         self._spec = spec
         self._search = search
+
+    @cached_property
+    def _order(self) -> Sequence[Params]:
+        """All configurations of a finite space, in the order of the study."""
+        return finite.shuffled(self._spec.space, self._spec.seed)
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
         """Return id, number and parameters of a claim's trial, which are created if missing.
@@ -72,7 +78,7 @@ class OptunaTrials:
 
             def choose(failed: Configurations, kept: Configurations) -> Params:
                 tried = [finite.key(params) for params in failed], [finite.key(params) for params in kept]
-                return finite.untried(self._spec.space, self._spec.seed, fixed, *tried)
+                return finite.untried(self._spec.space, self._order, fixed, *tried)
 
             self._session.statement(configurations.give, self._study_id, claim.attempt_id, trial_id, choose)
         try:

@@ -54,7 +54,7 @@ def test_order_is_shuffled_by_the_seed_and_repeatable() -> None:
     def order(seed: int) -> list[str]:
         kept: list[str] = []
         for _ in range(12):
-            kept.append(finite.key(finite.untried(KINDS, seed, {}, (), kept)))
+            kept.append(finite.key(finite.untried(KINDS, finite.shuffled(KINDS, seed), {}, (), kept)))
         return kept
 
     assert order(1) == order(1) != order(2)
@@ -68,8 +68,9 @@ def test_order_is_shuffled_by_the_seed_and_repeatable() -> None:
 def test_fixed_values_are_kept_and_failed_configurations_come_last() -> None:
     space = {"x": FloatDistribution(0.0, 1.0, step=0.1), "n": IntDistribution(1, 2)}
     one, two = ({"x": 3 * 0.1, "n": n} for n in (1, 2))
+    order = finite.shuffled(space, 0)
     # Someone has typed 0.3.
-    assert finite.untried(space, 0, {"x": 0.3}, [finite.key(one)], []) == two
-    assert finite.untried(space, 0, {"x": 0.3}, [finite.key(one)], [finite.key(two)]) == one
+    assert finite.untried(space, order, {"x": 0.3}, [finite.key(one)], []) == two
+    assert finite.untried(space, order, {"x": 0.3}, [finite.key(one)], [finite.key(two)]) == one
     # Asked for again.
-    assert finite.untried(space, 0, two, [], [finite.key(two)]) == two
+    assert finite.untried(space, order, two, [], [finite.key(two)]) == two
