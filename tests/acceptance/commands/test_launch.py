@@ -77,7 +77,9 @@ def test_workers_join_and_share_the_trials(service: Service) -> None:
 def test_idle_agent_takes_trials_prefetched_by_another(service: Service) -> None:
     gate = service.folder / "gate"
     service.set(TEST_EPOCH_SECONDS=0.1, TEST_GATE=gate)
-    agent = service.launch("Gated", "--trials", 2, "--workers", 1, "--epochs", 16, "--pruner", "none")
+    agent = service.launch(
+        "Gated", "--trials", 2, "--workers", 1, "--epochs", 16, "--pruner", "none", "--sampler", "random"
+    )
     # From half of the first trial on.
     service.wait_for(lambda: service.value("SELECT count(*) FROM hpo.attempts WHERE device = 'next'"))
     service.set(TEST_GATE="")
@@ -129,7 +131,9 @@ def test_short_trials_are_prefetched(service: Service) -> None:
 
 def test_prefetched_trials_are_released(service: Service) -> None:
     service.set(TEST_EPOCH_SECONDS=0.05)
-    agent = service.launch("Counted", "--trials", 400, "--workers", 1, "--epochs", 4, "--pruner", "none")
+    agent = service.launch(
+        "Counted", "--trials", 400, "--workers", 1, "--epochs", 4, "--pruner", "none", "--sampler", "random"
+    )
     held = "SELECT count(*) FROM hpo.attempts WHERE ended_at IS NULL AND device = 'next'"
     service.wait_for(lambda: service.value(held) == 1)
     agent.send_signal(signal.SIGTERM)
