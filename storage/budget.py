@@ -127,15 +127,16 @@ def count(connection: Connection, study_id: int) -> Counts:
     return Counts(**row._mapping) if row is not None else Counts()
 
 
-DECIDED_AT = (
-    "(SELECT greatest(clock_timestamp(), s.failures_since + interval '1 microsecond',"
-    "   (SELECT max(decided_at) FROM hpo.trials WHERE study_id = s.study_id))"
-    "   FROM hpo.studies s WHERE s.study_id = trials.study_id)"
-)
-"""Time of a decision, in an update of trials.
+def decided_at(study_id: str) -> str:
+    """Return the SQL of the time of a decision; `study_id` is the SQL of the study's id.
 
-Never before an earlier decision or reset of failures, although the clock may have been set back since.
-"""
+    Never before an earlier decision or reset of failures, although the clock may have been set back since.
+    """
+    return (
+        "(SELECT greatest(clock_timestamp(), s.failures_since + interval '1 microsecond',"
+        "   (SELECT max(decided_at) FROM hpo.trials WHERE study_id = s.study_id))"
+        f"   FROM hpo.studies s WHERE s.study_id = {study_id})"
+    )
 
 
 def decide(
@@ -151,7 +152,7 @@ def decide(
     result = connection.execute(
         text(
             "UPDATE hpo.trials SET outcome = :o, value = :v, error = nullif(:e, ''), traceback = nullif(:tb, ''),"
-            f" decided_at = {DECIDED_AT}"
+            f" decided_at = {decided_at('trials.study_id')}"
             " WHERE reservation_id = :t AND outcome IS NULL"
         ),
         {"t": reservation_id, "o": outcome, "v": finite, "e": error, "tb": traceback},

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, text
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw, Paused, Rung, levels_of
 from storage import attempts, budget
+from storage.optuna import trials as optuna_trials
 
 
 def rule_of(study: Row[Any]) -> FreezeThaw | None:
@@ -177,7 +178,7 @@ def thaw(connection: Connection, reservation_id: int) -> None:
 
 
 def end_paused(connection: Connection, study_id: int) -> None:
-    """Decide all paused trials as pruned, each with its value so far; the study's row must be locked."""
+    """Decide all paused trials as pruned, each with its value so far, in Optuna too; the study's row must be locked."""
     spec = connection.execute(
         text(
             "SELECT spec->>'metric' AS metric, spec->>'value' AS value,"
@@ -188,18 +189,20 @@ def end_paused(connection: Connection, study_id: int) -> None:
     ).one()
     # As `objectives.trial_value.chosen` chooses.
     best = "CASE WHEN abs(e.value) < 'infinity' THEN :sign * e.value END NULLS LAST, e.epoch"
-    connection.execute(
+    ended = connection.execute(
         text(
-            f"UPDATE hpo.trials SET outcome = :pruned, decided_at = {budget.DECIDED_AT}, value ="
-            " (SELECT CASE WHEN abs(e.value) < 'infinity' THEN e.value END FROM"
+            # One time for all, because reading it takes longer the more trials there are.
+            f"UPDATE hpo.trials SET outcome = :pruned, told_optuna = true, decided_at = {budget.decided_at(':s')},"
+            " value = (SELECT CASE WHEN abs(e.value) < 'infinity' THEN e.value END FROM"
             "   (SELECT epoch, CAST(metrics->>:metric AS float8) AS value FROM hpo.epochs"
             "    WHERE reservation_id = trials.reservation_id) AS e"
             "  WHERE e.value IS NOT NULL"
             f"  ORDER BY {best if spec.value == 'best' else 'e.epoch DESC'} LIMIT 1)"
-            " WHERE study_id = :s AND paused_epoch IS NOT NULL AND outcome IS NULL"
+            " WHERE study_id = :s AND paused_epoch IS NOT NULL AND outcome IS NULL RETURNING trial_id"
         ),
         {"s": study_id, "pruned": Outcome.PRUNED, "metric": spec.metric, "sign": spec.sign},
     )
+    optuna_trials.prune(connection, [trial_id for trial_id in ended.scalars() if trial_id is not None])
 
 
 def paused_trials(connection: Connection, study_id: int) -> dict[int, int]:

@@ -184,7 +184,8 @@ class _Restored:
     def _reserved(self, row: Row) -> Row:
         # Another trial's checkpoints may lie in the folder of its new id. Without params an agent treats it as a
         # trial that never trained, and clears the folder; Optuna still has its proposal.
-        restarts = row["outcome"] is None and not self.keeps_reservations
+        # A paused trial has trained, and may end without another attempt.
+        restarts = row["outcome"] is None and row.get("paused_epoch") is None and not self.keeps_reservations
         return row | {"params": None} if restarts else row
 
     def _reservation(self, row: Row) -> Row | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
@@ -16,6 +17,7 @@ from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder, levels_of
 from storage import agents, attempts, claims, goals, leases, rungs
 from storage.claims import Claim, NoWork
 from storage.engine import Database
+from tests.integration.rows import StudyRows
 from tests.specs import THIRDS
 
 pytestmark = pytest.mark.usefixtures("thirds")
@@ -141,6 +143,31 @@ def test_trial_that_never_goes_on_has_its_value_so_far(
         study.do(lambda c, a=claim.attempt_id: leases.release(c, a))
     study.do(lambda c: rungs.end_paused(c, 1))
     assert study.outcomes() == [("pruned", value) for value in values]
+
+
+def test_trials_that_never_go_on_end_in_optuna_as_if_each_was_told(database: Database) -> None:
+    rows = StudyRows(database)
+    reports = ({}, {1: 0.5, 2: 0.25}, {1: 0.5, 2: math.nan}, {1: math.inf}, {1: -math.inf}, {2: 0.75})
+    trials = [rows.study.ask() for _ in range(2) for _ in reports]
+    for trial, values in zip(trials, (*reports, *reports), strict=True):
+        for step, value in values.items():
+            trial.report(value, step)
+    told, ours = trials[: len(reports)], trials[len(reports) :]
+    # Another program has closed the last one.
+    for trial in (*told, ours[-1]):
+        rows.study.tell(trial, state=TrialState.PRUNED)
+    for trial in ours:
+        rows.trial(trial_id=trial._trial_id, paused_epoch=1, paused_score=0.5)
+    database.transaction(lambda c: rungs.end_paused(c, rows.study_id))
+
+    ended = [(trial.state, trial.values, trial.datetime_complete) for trial in rows.study.get_trials()]
+    assert [end[:2] for end in ended[len(told) :]] == [end[:2] for end in ended[: len(told)]]
+    assert all(end[2] >= ended[0][2] for end in ended)
+    decided = database.transaction(
+        lambda c: c.execute(text("SELECT DISTINCT outcome, told_optuna, decided_at FROM hpo.trials")).all()
+    )
+    # One time of the decision for all: to read it for each takes a time that is quadratic in the trials.
+    assert [(row.outcome, row.told_optuna) for row in decided] == [("pruned", True)]
 
 
 def test_goal_ends_a_study_whatever_is_paused(database: Database) -> None:

@@ -85,12 +85,11 @@ def test_restored_study_has_the_same_values(database: Database, file: Path) -> N
     query = "SELECT array_agg(outcome ORDER BY attempt_id) FROM hpo.attempts"
     assert database.transaction(lambda c: c.scalar(text(query))) == [None, None, None, "released"]
     query = (
-        "SELECT paused_epoch, paused_score, epoch, score, rungs.study_id = trials.study_id FROM hpo.rungs"
-        " JOIN hpo.trials USING (reservation_id)"
+        "SELECT paused_epoch, paused_score, epoch, score, rungs.study_id = trials.study_id, params::text"
+        " FROM hpo.rungs JOIN hpo.trials USING (reservation_id)"
     )
-    assert (
-        database.transaction(lambda c: c.execute(text(query)).all()) == [(3, math.inf, 3, math.inf, True)] * 2
-    )
+    paused = (3, math.inf, 3, math.inf, True, '{"learning_rate": 0.011}')
+    assert database.transaction(lambda c: c.execute(text(query)).all()) == [paused] * 2
 
 
 def test_backup_of_revision_0002_restores(database: Database) -> None:
