@@ -53,12 +53,18 @@ def load_data(
 
 
 def _for_task(loaded: Arrays, task: TaskName, options: DataOptions) -> Arrays:
-    """Return images for the objective's task, which their source was read without, unless it was given with --task."""
+    """Return images for the objective's task, which their source was read without, unless it was given with --task.
+
+    Raises:
+        UsageError, DataMissingError, DataDamagedError: they must be read for that task, and can be or not.
+    """
     if loaded.task == task:
         return loaded
     # Two classes have the same numbers in both tasks.
     if {loaded.task, task} == {"classes", "binary"} and len(loaded.classes or ()) == 2:
         return replace(loaded, task=task)
+    # Raises the refusal that --task would lead to, so that it is not the second one.
+    provision.read(replace(options, task=task))
     raise DataDamagedError(
         f"{options.source} was read for task {loaded.task}, and the objective's task is {task}: add --task {task}"
     )

@@ -109,14 +109,15 @@ def versions_of_others(connection: Connection, agent_id: int, name: str) -> list
     return [(row.host, row.version) for row in rows]
 
 
-def latest_versions(connection: Connection, name: str) -> dict[int, str]:
-    """Return an entry of the versions of the latest agent that has it, by study_id."""
+def latest_versions(connection: Connection, name: str, study_id: int | None = None) -> dict[int, str]:
+    """Return an entry of the versions of the latest agent that has it, by study_id; of all studies if it is None."""
     rows = connection.execute(
         text(
             "SELECT DISTINCT ON (study_id) study_id, versions ->> CAST(:n AS text) AS version FROM hpo.agents"
-            " WHERE versions ->> CAST(:n AS text) IS NOT NULL ORDER BY study_id, agent_id DESC"
+            " WHERE versions ->> CAST(:n AS text) IS NOT NULL AND study_id = COALESCE(:s, study_id)"
+            " ORDER BY study_id, agent_id DESC"
         ),
-        {"n": name},
+        {"n": name, "s": study_id},
     )
     return {row.study_id: row.version for row in rows}
 

@@ -10,6 +10,7 @@ from hpo.agent.store.snapshots import StudySnapshot
 from hpo.search.open_overrides import without_parameter
 from hpo.study.definition.goal_text import goal_text
 from hpo.study.definition.launched_study import LaunchedStudy
+from hpo.study.results.test_set import has_test_set
 from storage import budget
 from storage.engine import Database
 from storage.goals import read as read_goals
@@ -52,7 +53,7 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
     if counts.left:
         log.info(f"to continue: hpo launch --study {study.name}")
     elif snapshot.best is not None:
-        log.info(
-            f"next: hpo report --study {study.name}, hpo retrain --study {study.name},"
-            f" hpo export --study {study.name}, or hpo dashboard"
-        )
+        commands = [f"hpo {command} --study {study.name}" for command in ("report", "retrain", "export")]
+        if not database.transaction(lambda c: has_test_set(c, study.study_id)):
+            del commands[1]
+        log.info(f"next: {', '.join(commands)}, or hpo dashboard")

@@ -38,9 +38,13 @@ def deviation(values: Sequence[float]) -> float:
     return LARGEST * statistics.stdev([value / LARGEST for value in values])
 
 
-def shown_deviation(value: float) -> str:
-    """Return a standard deviation with 4 decimals, or 4 digits if it is large."""
-    return f"{value:.4f}" if value < 1e4 else formatting.metric(value)
+def shown_deviation(value: float, mean: float) -> str:
+    """Return a standard deviation with as many decimals as its mean has, and no fewer than 2 digits of a small one."""
+    if abs(mean) >= 1e4 and value < 1e4:
+        return f"{value:.0f}" if value >= 10 or value == 0 else f"{value:.2g}"
+    # The mean has 4 digits and more than 4 decimals.
+    is_small = 0 < abs(mean) < 1e-3
+    return formatting.metric(value) if is_small or value >= 1e4 else f"{value:.4f}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class Interval:
     def shown_mean(self) -> str:
         """Mean and deviation: `0.9731 ± 0.0064`."""
         spread = self.standard_deviation
-        return formatting.metric(self.mean) + ("" if spread is None else f" ± {shown_deviation(spread)}")
+        return formatting.metric(self.mean) + (
+            "" if spread is None else f" ± {shown_deviation(spread, self.mean)}"
+        )
 
     @property
     def shown_interval(self) -> str:

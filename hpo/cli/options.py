@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hpo.cli.types import OBJECTIVE, NamedPath, NearestChoice, Number, click_type, is_utf8
+from hpo.cli.types import (
+    OBJECTIVE,
+    NamedPath,
+    NearestChoice,
+    Number,
+    OutputPath,
+    click_type,
+    is_utf8,
+)
 from hpo.options.fields import ANY_NUMBER
 from hpo.options.requests import LaunchRequest, RetrainRequest
 from hpo.settings import Settings
@@ -160,6 +168,10 @@ data_dir_option = option(
 )
 
 
+STANDARD_OUTPUT = "standard output"
+"""Default of `--output`."""
+
+
 def output_option(metavar: str, default: str | None, help_text: str) -> Callable[[_Command], _Command]:
     """Return `--output` for a FILE or a DIR, as `metavar` says; required unless it has a default."""
     is_file = metavar == "FILE"
@@ -167,7 +179,7 @@ def output_option(metavar: str, default: str | None, help_text: str) -> Callable
         "--output",
         "-o",
         metavar=metavar,
-        type=NamedPath(files=is_file, folders=not is_file),
+        type=(OutputPath if default == STANDARD_OUTPUT else NamedPath)(files=is_file, folders=not is_file),
         **({"show_default": default} if default else {"required": True}),
         help=help_text,
     )

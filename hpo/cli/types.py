@@ -73,6 +73,22 @@ class NamedPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class OutputPath(NamedPath):
+    """A path to write to; None for standard output, as if it was left out.
+
+    Opened by its name, a redirected standard output would be cut to zero length or replaced.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        return None if is_standard_output(found) else found
+
+
+def is_standard_output(path: str | bytes | os.PathLike[str]) -> bool:
+    """Return whether a path is a name of this process's standard output."""
+    return os.fsdecode(path) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
 class Quantity(click.ParamType[Any]):
     """A positive number with a unit, the first of `units` if it has none, or `word`."""
 

@@ -87,7 +87,7 @@ def judged(dataset: Dataset, judgement: Judgement) -> list[Block]:
             f"Judged by {judgement.model}. It contradicts {judgement.rule}. A contradiction is a wrong {target} or the"
             f" model's mistake: look at each. {dataset.noun.capitalize()} that it has seen in training are judged too"
             f" mildly, because a model can learn wrong {target}s by heart; those that it has not seen are judged"
-            " fairly. Correct wrong labels of the test set, but do not leave its difficult rows out."
+            f" fairly. Correct wrong {target}s of the test set, but do not leave its difficult {dataset.noun} out."
         ),
     ]
     for split, found in judgement.splits.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from collections.abc import Mapping
@@ -10,8 +11,12 @@ from typing import Any
 
 from hpo.errors import HpoError
 from hpo.export.device_match import match_device
+from hpo.models.standard_error import without_start_messages
 from hpo.settings import Settings
-from objectives.base import DataOptions
+from objectives import backend
+from objectives.base import DataOptions, Objective
+from objectives.device import Device
+from objectives.keras_objective import KerasObjective
 from objectives.loader import load
 from objectives.local_run import LocalRun
 from objectives.spaces.choices import declared
@@ -43,13 +48,23 @@ def train_again(settings: Mapping[str, Any]) -> None:
         sys.exit(" ".join(str(error).split()))
 
 
+def _loaded(reference: str, device: Device) -> Objective:
+    """Return the objective, with Keras imported if it trains with it, but without the lines that TensorFlow prints."""
+    backend.before_import()
+    with without_start_messages(device.owns):
+        objective = load(reference)()
+        if isinstance(objective, KerasObjective):
+            importlib.import_module("objectives.training.loop")
+    return objective
+
+
 def _train(settings: Mapping[str, Any]) -> None:
     metric, value, epochs = settings["METRIC"], settings["VALUE"], settings["EPOCHS"]
     print(settings["ABOUT"])
     device = match_device(
         settings["DEVICE"], settings["PRECISION"], settings["BACKEND"], settings["VERSIONS"]
     )
-    objective = load(settings["OBJECTIVE"])()
+    objective = _loaded(settings["OBJECTIVE"], device)
     here = Settings.from_environment()
     options = DataOptions(**settings["DATA"])
     options = replace(options, data_dir=str(here.data_dir), cache_dir=str(here.cache_dir))

@@ -163,7 +163,7 @@ def difference_table(
 def _best_so_far(results: Sequence[StudyResult]) -> Figure | None:
     searched = []
     for index, result in enumerate(results):
-        points = [Point(*best) for best in best_so_far(result.history)]
+        points = best_so_far(result.history)
         style: Style = "line and points" if len(points) == 1 else "line"
         if points:
             searched.append(Series(name=result.name, points=points, style=style, colour=colour_of(index)))

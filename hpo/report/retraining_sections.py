@@ -25,6 +25,8 @@ from storage.retrains import RetrainRow, Source
 
 LEAST_IN_BIN = 10
 """Fewest images of all runs with which a calibration bin is drawn."""
+MOST_SEEDS = 8
+"""Largest number of final runs with a column each; of more, each has a row."""
 
 
 def retraining_sections(history: StudyHistory, retrain: RetrainRow) -> list[Section]:
@@ -73,7 +75,7 @@ def _figures(metrics: Mapping[str, Any]) -> Block:
                 "mean": formatting.metric(one.mean),
                 "standard deviation": "-"
                 if one.standard_deviation is None
-                else shown_deviation(one.standard_deviation),
+                else shown_deviation(one.standard_deviation, one.mean),
                 f"95 % over {formatting.counted(len(runs), 'seed')}": one.shown_interval,
                 tested: "-" if over is None else " to ".join(map(formatting.metric, over)),
             }
@@ -152,7 +154,12 @@ def _run_table(metrics: Mapping[str, Any]) -> Table | None:
         }
         for run in metrics["runs"]
     ]
-    return Table.of(rows, caption="Each final run.")
+    caption = "Each final run."
+    distinct = len({row["seed"] for row in rows}) == len(rows)
+    if not distinct or len(rows) > min(MOST_SEEDS, len(figures)):
+        return Table.of(rows, caption=caption)
+    turned = [{"seed": name} | {row["seed"]: row[name] for row in rows} for name in list(rows[0])[1:]]
+    return Table.of(turned, caption=caption, text=["seed"])
 
 
 def _limits(history: StudyHistory, retrain: RetrainRow, metrics: Mapping[str, Any]) -> list[str]:

@@ -91,7 +91,7 @@ def _progress(history: StudyHistory) -> Figure:
     series = [
         Series(
             name="best so far",
-            points=[Point(x, y, f"best so far {formatting.metric(y)}") for x, y in best],
+            points=best,
             colour=GREEN,
         ),
         Series(
@@ -131,11 +131,20 @@ def _progress(history: StudyHistory) -> Figure:
     return Figure("history", caption, [Chart("", trials, Axis(metric, bounds=bounds), series)])
 
 
-def best_so_far(history: StudyHistory) -> list[tuple[int, float]]:
-    """Return the best value up to each complete trial, with the trial's number."""
-    ended = sorted(history.complete, key=lambda trial: trial.number or 0)
-    values = accumulate((trial.value or 0.0 for trial in ended), max if history.study.maximize else min)
-    return [(trial.number or 0, best) for trial, best in zip(ended, values, strict=True)]
+def best_so_far(history: StudyHistory) -> list[Point]:
+    """Return the best value up to each complete trial as steps, up to the last trial that has ended."""
+    complete = sorted(history.complete, key=lambda trial: trial.number or 0)
+    values = accumulate((trial.value or 0.0 for trial in complete), max if history.study.maximize else min)
+    steps: list[tuple[int, float]] = []
+    for trial, best in zip(complete, values, strict=True):
+        number = trial.number or 0
+        if steps and best != steps[-1][1]:
+            steps.append((number, steps[-1][1]))
+        steps.append((number, best))
+    last = max((trial.number or 0 for trial in history.trials if trial.state not in OPEN), default=0)
+    if steps and last > steps[-1][0]:
+        steps.append((last, steps[-1][1]))
+    return [Point(number, best, f"best so far {formatting.metric(best)}") for number, best in steps]
 
 
 def _ended_early(history: StudyHistory) -> list[tuple[TrialRow, float]]:
@@ -157,6 +166,8 @@ def _parallel(comparison: Comparison) -> Figure | None:
     lowest, highest = sorted((ordered[0].value, ordered[-1].value))
     groups: dict[int, list[Point]] = {}
     kept = set(map(id, drawn(comparison)))
+    few = len(ordered) < len(_RAMP)
+    ends = ("worst trial", "best trial") if few else ("worst sixth", "best sixth")
     for rank, one in enumerate(ordered):
         if id(one) not in kept:
             continue
@@ -167,11 +178,13 @@ def _parallel(comparison: Comparison) -> Figure | None:
             value,
         ]
         label = trial_label(one.trial, one.value)
-        points = groups.setdefault(rank * len(_RAMP) // len(ordered), [])
+        # Of few trials, the best and the worst one have the colours of the legend.
+        step = rank * len(_RAMP) // len(ordered) if not few else rank * (len(_RAMP) - 1) // (len(ordered) - 1)
+        points = groups.setdefault(step, [])
         points += [*(Point() if y is None else Point(x, y, label) for x, y in enumerate(line)), Point()]
     series = []
     for step, points in sorted(groups.items()):
-        share = {0: "worst sixth", len(_RAMP) - 1: "best sixth"}.get(step, "")
+        share = {0: ends[0], len(_RAMP) - 1: ends[1]}.get(step, "")
         is_best = step == len(_RAMP) - 1
         series.append(
             Series(

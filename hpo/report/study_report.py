@@ -87,9 +87,12 @@ def state_of(history: StudyHistory) -> list[str]:
     retrain = history.answer
     if retrain is None:
         begun = " A retrain has started but not finished." if history.retrains else ""
-        how = (
-            f" hpo retrain --study {name}" if history.complete else " There is no complete trial to retrain."
-        )
+        if not history.complete:
+            how = " There is no complete trial to retrain."
+        elif not status.has_test_set:
+            how = " hpo retrain needs a test set, and the data have none."
+        else:
+            how = f" hpo retrain --study {name}"
         lines.append(f"No configuration has been retrained, so there are no test figures.{begun}{how}")
         return lines
     # A trial that was still running could not be chosen.

@@ -93,7 +93,11 @@ def _best_so_far(history: StudyHistory) -> list[Block]:
         ),
         Paragraph(
             "This value is optimistic: it is the best of many single runs, chosen by this value. "
-            f"{tested}hpo retrain --study {study.name} gives an unbiased estimate.",
+            + (
+                f"{tested}hpo retrain --study {study.name} gives an unbiased estimate."
+                if history.status.has_test_set
+                else "The data have no test set for an unbiased estimate."
+            ),
             "note",
         ),
     ]

@@ -173,7 +173,7 @@ def selection_lines(selection: Mapping[str, Any]) -> list[str]:
     for candidate in selection["candidates"]:
         spread = candidate.get("standard_deviation")
         shown = candidate["failure"] or f"{formatting.metric(candidate['mean'])}" + (
-            f" ± {shown_deviation(float(spread))}" if spread is not None else ""
+            f" ± {shown_deviation(float(spread), float(candidate['mean']))}" if spread is not None else ""
         )
         value = candidate["search_value"]
         searched = "" if value is None else f" (in the search {formatting.metric(value)})"

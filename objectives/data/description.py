@@ -24,6 +24,7 @@ def describe(source: str | Callable[[], Any] | None, options: DataOptions, data:
     examples = "images" if inputs.is_images(data.x_train) else "rows"
     folds = f" in {len(data.folds)} folds" if data.folds else ""
     limit = "" if options.limit is None else f", limited to {options.limit:,}"
+    limit += "" if data.has_test else _UNTESTED
     # Data that are given with --data have a digest of all their files.
     found = options.digest if source is None and options.digest else digest(data)
     if data.task == "binary":
@@ -32,7 +33,12 @@ def describe(source: str | Callable[[], Any] | None, options: DataOptions, data:
     return f"{_name(source, options)}: {count}{folds}{limit}, digest {found}"
 
 
-_COUNTS = re.compile(r".*: ([\d,]+) training(?: and ([\d,]+) validation)? \w+( in \d+ folds)?", re.DOTALL)
+_UNTESTED = ", without a test set"
+_COUNTS = re.compile(
+    r".*: ([\d,]+) training(?: and ([\d,]+) validation)? \w+( in \d+ folds)?"
+    rf"(?:, limited to \d+(?:,\d+)*)?({_UNTESTED})?",
+    re.DOTALL,
+)
 
 
 def validated(description: str) -> int | None:
@@ -42,6 +48,12 @@ def validated(description: str) -> int | None:
         return None
     count = found[1] if found[3] else found[2]
     return None if count is None else int(count.replace(",", ""))
+
+
+def has_test_set(description: str) -> bool:
+    """Return whether described data have a test set, as all data whose description does not deny it."""
+    found = _COUNTS.match(description)
+    return found is None or found[4] is None
 
 
 def digest(data: Data) -> str:

@@ -129,7 +129,7 @@ def read(options: DataOptions) -> Listing:
         if not LABELS[options.task or "classes"].single:
             raise UsageError(
                 f"task {options.task} needs a table of images, and {source} has a folder for each class: give a table"
-                " path,label with --data"
+                f" path,label with --data, and --task {options.task}"
             )
         found = replace(folders.read(source), task=options.task or "classes")
     elif is_file and source.suffix.lower() in tables.EXTENSIONS:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.tasks.metrics import MeanOfParts, Rows
+from objectives.tasks.metrics import Floats, MeanOfParts, Rows
 
 RESAMPLES = 1_000
 FEWEST = 100
@@ -35,34 +35,56 @@ def intervals(
 ) -> dict[str, Interval]:
     """Return an interval for each name, given the rows of all examples and the function that combines rows.
 
-    Wilson's for a share of examples; else the percentiles of a bootstrap over examples, the same ones for all names,
-    but fewer for tables of many classes.
+    Wilson's for a share of examples; else the percentiles of a bootstrap over examples. A bootstrap that is degenerate
+    has none, see `_percentiles`.
     """
     shares = {name: rows[0] for name, (rows, _) in found.items() if _is_share(rows)}
     known = {name: wilson(float(right.mean()), len(right)) for name, right in shares.items()}
-    others = {
-        name: (rows, value.of_resamples(*rows) if isinstance(value, MeanOfParts) else value)
+    others = {name: pair for name, pair in found.items() if name not in shares}
+    for name, values in resampled(others, resamples).items():
+        pair = _percentiles(values)
+        if pair is not None:
+            known[name] = pair
+    return {name: known[name] for name in found if name in known}
+
+
+def resampled(
+    found: Mapping[str, tuple[Rows, Callable[..., float]]], resamples: int = RESAMPLES
+) -> dict[str, Floats]:
+    """Return the finite values of each name in resamples of the examples.
+
+    The resamples are the same ones for all names, but fewer for tables of many classes.
+    """
+    functions = {
+        name: value.of_resamples(*rows) if isinstance(value, MeanOfParts) else value
         for name, (rows, value) in found.items()
-        if name not in shares
     }
-    drawn: dict[str, list[float]] = {name: [] for name in others}
+    drawn: dict[str, list[float]] = {name: [] for name in found}
     affordable = {
-        name: WORK // max(1, sum(array.size for array in rows)) for name, (rows, _) in others.items()
+        name: WORK // max(1, sum(array.size for array in rows)) for name, (rows, _) in found.items()
     }
     rng = np.random.default_rng(SEED)
-    for number in range(resamples if others else 0):
-        count = len(next(iter(others.values()))[0][0])
+    for number in range(resamples if found else 0):
+        count = len(next(iter(found.values()))[0][0])
         chosen = rng.integers(0, count, count)
-        for name, (rows, value) in others.items():
+        for name, (rows, _) in found.items():
             if number >= max(FEWEST, affordable[name]):
                 continue
-            drawn[name].append(value(*(array[chosen] for array in rows)))
-    for name, values in drawn.items():
-        finite = np.array(values)[np.isfinite(values)]
-        if len(finite):
-            low, high = np.percentile(finite, (2.5, 97.5))
-            known[name] = float(low), float(high)
-    return {name: known[name] for name in found if name in known}
+            drawn[name].append(functions[name](*(array[chosen] for array in rows)))
+    return {name: np.array(values)[np.isfinite(values)] for name, values in drawn.items()}
+
+
+def _percentiles(values: Floats) -> Interval | None:
+    """Return the middle 95 % of resampled values; None if an end is the least or the largest of them all.
+
+    Then more than 2.5 % of the resamples are equal: they hold no mistake, as where a test has fewer than four, or
+    nothing else. Resamples make no other mistakes than the test did, so the percentiles would be too narrow, or a point
+    for a perfect test (Obuchowski and Lieber, 2002, on areas of 1; Andrews, 2000, on any bound).
+    """
+    if not len(values):
+        return None
+    low, high = map(float, np.percentile(values, (2.5, 97.5)))
+    return None if low <= values.min() or high >= values.max() else (low, high)
 
 
 def _is_share(rows: tuple[NDArray[Any], ...]) -> bool:

@@ -23,6 +23,7 @@ from hpo.study.predicates import (
 )
 from hpo.study.results.added_trials import better_added
 from hpo.study.results.best_trials import best_query
+from hpo.study.results.test_set import has_test_set
 from storage import goals
 from storage.attempts import NEXT
 from storage.optuna import attributes
@@ -85,6 +86,7 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         created_at=study.created_at,
         note=read_study_note(connection, study.study_id),
         tags=tags.get(study.study_id, ()),
+        has_test_set=has_test_set(connection, study.study_id),
         better_added=better_added(connection, study, best.value if best else None),
     )
 

@@ -110,6 +110,8 @@ class StudyStatus(JsonRow):
     """Number of trials that ran with each version of the objective's code, by its digest."""
     value_rule: str = "last"
     """Which report is the value of a trial: see `objectives.trial_value`."""
+    has_test_set: bool = True
+    """Whether the data have a test set, without which `hpo retrain` refuses; true while that is not known."""
     better_added: str | None = None
     """Note on a result that is better than the best one and was added, not trained here."""
 

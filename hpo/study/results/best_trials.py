@@ -14,6 +14,7 @@ from hpo.study.catalog import read_study
 from hpo.study.open_space import declares_epochs
 from hpo.study.predicates import may_be_best
 from hpo.study.results.added_trials import better_added
+from hpo.study.results.test_set import has_test_set
 from objectives.spaces.choices import identity
 from objectives.trial_value import Reported, chosen, reported
 from storage.attempts import read_metrics
@@ -41,6 +42,8 @@ class BestTrial(JsonRow):
     """Metrics reported after the last epoch, or after the one whose value is the trial's."""
     value_epoch: int | None = None
     """Epoch after which the trial had its value, where the study takes the best one; None: the last epoch."""
+    has_test_set: bool = True
+    """Whether the data have a test set, without which `hpo retrain` refuses; true while that is not known."""
     better_added: str | None = None
     """Note on a better result that was added and not trained here."""
 
@@ -138,6 +141,7 @@ def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTri
         seed=row.seed,
         metrics=read_metrics(metrics or {}),
         value_epoch=epoch,
+        has_test_set=has_test_set(connection, study.study_id),
         better_added=better_added(connection, study, row.value),
     )
 

@@ -134,5 +134,6 @@ def test_retrain_with_records_of_any_form_is_reported(rows: StudyRows) -> None:
         detail={"history": [], "wrong_images": [5, "x"]},
     )
     found = files(rows)
-    assert "| seed | test_seed | test_training time | training time |" in report_text(found)
+    table = "| seed | 1 |\n|---|---:|\n| test_seed | 1.0000 |\n| test_training time | 2.0000 |\n| training time | - |"
+    assert table in report_text(found)
     assert len(frames_of(read_history(rows.database, rows.name)).retrains) == 1

@@ -12,12 +12,16 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from hpo.analysis.statistics import summarize
+from hpo.devices.provenance import DATA
 from hpo.document.parts import LEFT_OUT
 from hpo.export.best_config import build_config
+from hpo.report.search_sections import best_so_far
 from hpo.report.study_report import report_files
 from hpo.search.spec import space_to_json
 from hpo.study.dataframes import frames_of
 from hpo.study.history import read_history
+from hpo.study.monitoring.status import study_status
+from hpo.study.results.best_trials import best_trial
 from objectives.spaces.choices import categorical
 from storage.engine import Database
 from tests.integration.report.made import files, report_text, trained
@@ -37,6 +41,28 @@ def test_report_of_a_study_without_trials(rows: StudyRows) -> None:
     assert json.loads(found["report.json"])["best_trial"] is None
     # A page without charts does not contain Plotly.
     assert len(found["report.html"]) < 50_000
+
+
+def test_study_without_a_test_set_is_not_told_to_retrain(database: Database, rows: StudyRows) -> None:
+    data = f"mine: 36 training and 4 validation rows, without a test set, digest {'0' * 12}"
+    trained(rows, 0.5, versions={DATA: "mine: 36 training rows, digest 1"})
+    assert "hpo retrain --study demo" in report_text(files(rows))
+    assert best_trial(database, rows.name).has_test_set
+    trained(rows, 0.6, versions={DATA: data})
+    text = report_text(files(rows))
+    assert "hpo retrain --study" not in text
+    assert "hpo retrain needs a test set, and the data have none." in text
+    assert "The data have no test set for an unbiased estimate." in text
+    assert not study_status(database, rows.name).has_test_set
+    assert not best_trial(database, rows.name).has_test_set
+
+
+def test_best_value_so_far_is_drawn_in_steps(database: Database, rows: StudyRows) -> None:
+    for value in (0.5, 0.4, 0.7):
+        trained(rows, value)
+    trained(rows, 0.1, outcome="pruned")
+    best = best_so_far(read_history(database, rows.name))
+    assert [(point.x, point.y) for point in best] == [(0, 0.5), (1, 0.5), (2, 0.5), (2, 0.7), (3, 0.7)]
 
 
 def test_report_lists_the_trials_of_each_version_of_the_code(rows: StudyRows) -> None:

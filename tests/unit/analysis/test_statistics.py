@@ -8,7 +8,7 @@ import math
 import pytest
 from scipy.stats import t, ttest_ind
 
-from hpo.analysis.statistics import Interval, holm, summarize, welch
+from hpo.analysis.statistics import Interval, holm, shown_deviation, summarize, welch
 from hpo.formatting import json_safe
 
 
@@ -48,6 +48,26 @@ def test_equal_seeds_have_no_interval() -> None:
     assert rounded.describe() == "0.5833 ± 0.0000 (n = 2 seeds, all equal)"
     assert "all equal" not in summarize([0.5]).describe()
     assert "all equal" not in summarize([0.5, 0.6]).describe()
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "shown"),
+    [
+        (15052.0, 4262.8758, "4263"),
+        (15052.0, 0.0, "0"),
+        (15052.0, 0.1234, "0.12"),
+        (15052.0, 25000.0, "25000"),
+        (3944.8671, 1575.9677, "1575.9677"),
+        (9000.0, 12000.4, "12000"),
+        (0.9294, 0.0137, "0.0137"),
+        (0.9294, 0.00001, "0.0000"),
+        (0.0006734, 0.0005123, "0.0005123"),
+        (2.134e-05, 3e-06, "3e-06"),
+        (-20002.0, 6249.6423, "6250"),
+    ],
+)
+def test_deviation_is_as_precise_as_its_mean(mean: float, deviation: float, shown: str) -> None:
+    assert shown_deviation(deviation, mean) == shown
 
 
 def test_constant_samples_are_not_compared() -> None:

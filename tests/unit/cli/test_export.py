@@ -26,6 +26,15 @@ def test_export_prints_format_unless_suffix_implies_it(
 
 
 @pytest.mark.usefixtures("no_database")
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_export_to_standard_output_prints_nothing_else(monkeypatch, capsys, name: str) -> None:
+    monkeypatch.setattr("hpo.export.best_config.build_config", lambda *_: None)
+    monkeypatch.setattr("hpo.export.config_file.render", lambda _, wanted: f"{wanted}\n")
+    assert run(["export", "--study", "demo", "--format", "toml", "-o", name]) == 0
+    assert capsys.readouterr() == ("toml\n", "")
+
+
+@pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -13,7 +13,7 @@ from hpo.cli.commands.run.launch import launch
 from hpo.cli.commands.run.retrain import retrain
 from hpo.cli.commands.run.worker import worker
 from hpo.cli.main import cli, run
-from hpo.cli.types import DURATION, NamedPath, NearestChoice, Number, Quantity
+from hpo.cli.types import DURATION, NamedPath, NearestChoice, Number, OutputPath, Quantity
 from hpo.options.requests import LaunchRequest, RetrainRequest, WorkRequest
 from tests.unit.cli.test_help import ALL, OPTIONS
 
@@ -172,7 +172,8 @@ def test_no_path_may_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
         if isinstance(param.type, click.Path)
     ]
     assert paths
-    assert {type(param.type) for param in paths} == {NamedPath}
+    assert {type(param.type) for param in paths} == {NamedPath, OutputPath}
+    assert issubclass(OutputPath, NamedPath)
     for arguments in (
         ["launch", "--study", "s", "--objective", "image-cnn", "--data", ""],
         ["data", "explore", ""],

@@ -1,54 +1,34 @@
-"""The training of an exported script, in this process."""
+"""The script of `hpo export`, without a training."""
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
+import os
+from typing import Any
 
 import pytest
 
-from hpo.export.config import Config
-from hpo.export.train_script import script
+from hpo.export import train_again
+from objectives.base import Objective, Params, Run
+from objectives.device import Device
 
-SOURCE = """
-import numpy as np
-from optuna.distributions import FloatDistribution
-from hpo import Objective
-
-class Mine(Objective):
-    epochs, space = 3, {"x": FloatDistribution(0.0, 1.0)}
-
-    def train(self, params, run):
-        for epoch in run.epochs():
-            run.report(loss=np.array([params["x"] + abs(epoch - 2)]))
-"""
+NOISE = (
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    "I0000 00:00:1795899127.189822    5563 port.cc:153] oneDNN custom operations are on. You may see slightly"
+    " different numerical results\n"
+)
 
 
-@pytest.mark.parametrize(("rule", "value"), [("last", 1.5), ("best", 0.5)])
-def test_script_prints_the_value_of_the_trial(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    rule: str,
-    value: float,
+class Fast(Objective):
+    def train(self, params: Params, run: Run) -> None: ...
+
+
+def test_start_messages_of_tensorflow_are_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    path = tmp_path / "mine.py"
-    path.write_text(SOURCE)
-    config = Config(
-        objective=f"{path}:Mine",
-        params={"x": 0.5},
-        epochs=3,
-        seed=1,
-        metric="loss",
-        direction="minimize",
-        value=value,
-        value_rule=rule,
-    )
-    best = tmp_path / "best.py"
-    best.write_text(script(config))
-    runpy.run_path(str(best), run_name="__main__")
-    *_, second, third, last = capsys.readouterr().out.splitlines()
-    assert (second, third) == ("epoch 2/3 loss=0.5", "epoch 3/3 loss=1.5")
-    assert last == f"loss = {value}, as in the trial"
+    def load(_: Any) -> type[Fast]:
+        os.write(2, f"{NOISE}a line of yours\n".encode())
+        return Fast
+
+    monkeypatch.setattr(train_again, "load", load)
+    assert isinstance(train_again._loaded("fast", Device()), Fast)
+    assert capfd.readouterr() == ("", "a line of yours\n")

@@ -83,7 +83,7 @@ def test_list_of_paths_is_read_from_standard_input(
 ) -> None:
     photo = make_photos(tmp_path / "photos", 1) / "disc" / "000.jpg"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{photo}\0{photo}\0".encode())))
-    rows = predicted(capsys, "--model", str(image_model), "-")
+    rows = predicted(capsys, "--model", str(image_model), "-", "--output", "/dev/stdout")
     assert [row["path"] for row in rows] == [str(photo)] * 2
 
 

@@ -30,6 +30,7 @@ def result(name: str, *, metric: str = "val_loss", maximize: bool = False, **run
         study=SimpleNamespace(name=name, metric=metric, maximize=maximize, value_rule="last"),
         answer=SimpleNamespace(metrics=metrics),
         complete=[trial],
+        trials=[],
         best=trial,
     )
     return StudyResult(history)

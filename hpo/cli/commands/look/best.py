@@ -44,7 +44,8 @@ def best(study: str, as_json: bool, storage: str | None) -> None:
         click.echo(f"after {epoch}: {others}")
     if found.better_added is not None:
         click.echo(f"note: {found.better_added}")
-    click.echo(f"next: hpo retrain --study {study}, or hpo export --study {study}")
+    retrain = f"hpo retrain --study {study}, or " if found.has_test_set else ""
+    click.echo(f"next: {retrain}hpo export --study {study}")
 
 
 def _of_epoch(epoch: int | None) -> str:

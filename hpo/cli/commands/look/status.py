@@ -136,8 +136,9 @@ def _running_table(found: StudyStatus) -> list[str]:
 def _next_step(found: StudyStatus) -> str:
     if found.state == "finished" and found.best_number is None:
         return f", and no trial is complete (hpo trials --study {found.name} shows why each ended)"
+    use = "retrain" if found.has_test_set else "export"
     steps = {
-        "finished": f" (next: hpo retrain --study {found.name}, or more --trials)",
+        "finished": f" (next: hpo {use} --study {found.name}, or more --trials)",
         "idle": f" (no agent is alive; continue it: hpo launch --study {found.name})",
         "paused": f" (continue it: hpo resume --study {found.name})",
         "stopped": f" (continue it: hpo launch --study {found.name})",

@@ -8,7 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
-from hpo.cli.types import NamedPath
+from hpo.cli.types import NamedPath, is_standard_output
 
 
 @click.command()
@@ -28,7 +28,10 @@ def backup(study: str, output: Path, storage: str | None) -> None:
 
     with options.opened(storage) as database, database.without_statement_timeout():
         made = write_backup(database, study, output)
-    click.echo(f"wrote {output}: study {made.study} with {made.trials} trials, {made.rows} rows")
+    click.echo(
+        f"wrote {output}: study {made.study} with {made.trials} trials, {made.rows} rows",
+        err=is_standard_output(output),
+    )
 
 
 @click.command()

@@ -30,7 +30,7 @@ _SUFFIXES = {".csv": "csv", ".json": "json"}
     show_default="from the suffix of --output, else table",
     help="table: for people; csv: full precision; json: a list with each prediction on a line of its own.",
 )
-@options.output_option("FILE", "standard output", "File to write.")
+@options.output_option("FILE", options.STANDARD_OUTPUT, "File to write.")
 @option(
     "--top",
     type=Number(COUNT),

@@ -8,7 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
-from hpo.cli.types import NamedPath, NearestChoice
+from hpo.cli.types import NearestChoice, OutputPath
 from hpo.files.atomic import new_file
 
 _MODELS = {"keras": ".keras", "onnx": ".onnx", "saved-model": "", "tflite": ".tflite"}
@@ -29,8 +29,8 @@ _MODELS = {"keras": ".keras", "onnx": ".onnx", "saved-model": "", "tflite": ".tf
     "--output",
     "-o",
     metavar="PATH",
-    type=NamedPath(),
-    show_default="standard output",
+    type=OutputPath(),
+    show_default=options.STANDARD_OUTPUT,
     help="File to write; a folder for saved-model.",
 )
 @options.trial_option

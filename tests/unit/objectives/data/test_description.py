@@ -11,7 +11,7 @@ import pytest
 from objectives.base import DataOptions
 from objectives.data import description, inputs
 from objectives.data.arrays import Arrays
-from objectives.data.description import describe, digest, validated
+from objectives.data.description import describe, digest, has_test_set, validated
 from objectives.data.splits import Data, split
 
 
@@ -77,6 +77,13 @@ def test_any_input_and_target_is_digested(monkeypatch: pytest.MonkeyPatch) -> No
     text, numbers = np.array([f"row {n}" for n in range(40)]), np.arange(40.0, dtype=np.float32)
     arrays = Arrays({"text": text, "age": numbers}, numbers[:, np.newaxis], task="regression", has_test=False)
     whole = split(arrays, DataOptions(), final=False)
-    assert "36 training and 4 validation rows, digest " in describe("mine", DataOptions(), whole)
+    described = describe("mine", DataOptions(), whole)
+    assert "36 training and 4 validation rows, without a test set, digest " in described
+    assert not has_test_set(described)
+    limited = DataOptions(limit=20)
+    described = describe("mine", limited, split(arrays, limited, final=False))
+    assert not has_test_set(described)
+    assert has_test_set(f"made of {described.replace(', without', ' with')}, without a test set, of 5")
+    assert has_test_set("made by a user")
     changed = replace(arrays, x_train={"text": text, "age": numbers + 1})
     assert digest(split(changed, DataOptions(), final=False)) != digest(whole)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hpo.errors import DataDamagedError, UsageError
+from hpo.errors import DataDamagedError, HpoError, UsageError
 from objectives.base import DataOptions
 from objectives.data import statistics
 from objectives.data.splits import split
@@ -180,9 +181,24 @@ def test_table_of_each_task_is_cached_and_mapped(photos, tmp_path, task, labels,
     assert (trial.task, trial.y_train.dtype) == (task, dtype)
     assert trial.output_size == (width or 1)
     assert len(trial.x_train) + len(trial.x_valid) == len(final.x_train) == 30 - len(final.x_test)
-    other = "labels" if task == "regression" else "regression"
+    other = "classes" if task == "labels" else "labels"
     with pytest.raises(DataDamagedError, match=f"was read for task {task}, .*: add --task {other}"):
         load_data(None, None, options, final=False, task=other)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("labels", "needs a table of images, .*: give a table path,label with --data, and --task labels"),
+        ("regression", "needs a table of images, .*, and --task regression"),
+        ("binary", r"has 3 classes \(cross, disc, stripes\), and task binary needs two: set --task classes"),
+    ],
+)
+def test_folder_that_cannot_serve_the_task_of_an_objective_is_refused_once(photos, tmp_path, task, message):
+    options = DataOptions(source=str(photos), cache_dir=str(tmp_path / "cache"))
+    for given in (None, task):
+        with pytest.raises(HpoError, match=message):
+            load_data(None, None, replace(options, task=given), final=False, task=task)
 
 
 def test_two_class_folders_serve_a_binary_objective(photos, tmp_path):

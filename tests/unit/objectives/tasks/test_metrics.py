@@ -117,8 +117,30 @@ def test_interval_of_a_mean_over_classes_counts_a_rare_one_in_each_resample(name
         outputs = np.stack([targets[:, 0] * 0.8 + 0.1 * rng.random(100), 0.4 - np.arange(100) / 1000], axis=1)
     metric = METRICS[name]
     rows = metric.rows(targets, outputs)
-    low, high = intervals({name: (rows, metric.value)})[name]
-    assert low <= metric(targets, outputs) <= high < 0.6
+    values = interval_module.resampled({name: (rows, metric.value)})[name]
+    assert len(values) == interval_module.RESAMPLES
+    assert values.min() <= metric(targets, outputs) <= values.max() < 0.6
+
+
+@pytest.mark.parametrize("mistakes", [0, 1, 2, 3])
+@pytest.mark.parametrize("name", ["macro_f1", "balanced_accuracy", "auc"])
+def test_metrics_of_nearly_perfect_tests_have_no_interval_but_shares_do(name, mistakes):
+    targets = np.arange(72) % 2
+    outputs = np.where(targets == 1, 0.9, 0.1)
+    outputs[:mistakes] = 0.95 - outputs[:mistakes]
+    rows = {one: (METRICS[one].rows(targets, outputs), METRICS[one].value) for one in ("accuracy", name)}
+    found = intervals(rows)
+    assert list(found) == ["accuracy"]
+    assert found["accuracy"] == pytest.approx(wilson(1 - mistakes / 72, 72))
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "balanced_accuracy", "auc"])
+def test_metrics_of_tests_with_several_mistakes_have_an_interval(name):
+    targets = np.arange(72) % 2
+    outputs = np.where(targets == 1, 0.9, 0.1) + np.linspace(0, 0.05, 72)
+    outputs[:12] = 1 - outputs[:12]
+    low, high = intervals({name: (METRICS[name].rows(targets, outputs), METRICS[name].value)})[name]
+    assert 0.5 < low < METRICS[name](targets, outputs) < high < 1
 
 
 def test_curves_are_short_and_of_the_most_frequent_classes():
@@ -152,8 +174,9 @@ def test_large_tables_are_resampled_less_often(monkeypatch):
     monkeypatch.setattr(interval_module, "WORK", 2_000)
     monkeypatch.setattr(interval_module, "FEWEST", 5)
     table, column = np.ones((20, 50)), np.arange(20.0)
-    found = interval_module.intervals(
+    found = interval_module.resampled(
         {"table": ((table,), counted("table")), "column": ((column,), counted("column"))}, 60
     )
     assert calls == {"table": 5, "column": 60}
-    assert found["table"] == (1.0, 1.0)
+    assert found["table"].tolist() == [1.0] * 5
+    assert len(found["column"]) == 60
