@@ -28,7 +28,8 @@ def over_examples(
 ) -> tuple[float, float] | None:
     """Return the 95 % interval of a figure over the test examples, its mean over seeds; None if it is unknown."""
     recorded = [(run.get("test_intervals") or {}).get(figure) for run in runs]
-    if all(recorded):
+    # Earlier versions recorded equal ends too, which are no interval.
+    if all(one and one[0] < one[1] for one in recorded):
         low, high = (mean([float(one[side]) for one in recorded if one]) for side in (0, 1))
         return low, high
     count = runs[0].get("n_test") if runs else None

@@ -24,7 +24,7 @@ from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
 
 LEAST_IN_BIN = 10
-"""Fewest images of all runs with which a calibration bin is drawn."""
+"""Fewest predictions of all runs with which a calibration bin is drawn."""
 MOST_SEEDS = 8
 """Largest number of final runs with a column each; of more, each has a row."""
 
@@ -201,17 +201,19 @@ def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
     measured = [run["calibration"] for run in runs if run.get("calibration")]
     if not measured:
         return None
-    points, rare, noun = [], 0, examples_of(runs[0])
+    points, rare = [], 0
     for bins in zip(*(one["bins"] for one in measured), strict=True):
-        images = sum(one["images"] for one in bins)
-        if images < LEAST_IN_BIN:
-            rare += images
+        # Not images, of which each run predicts all.
+        predictions = sum(one["images"] for one in bins)
+        if predictions < LEAST_IN_BIN:
+            rare += predictions
             continue
         confidence, accuracy = (
-            sum(one["images"] * (one[name] or 0.0) for one in bins) / images
+            sum(one["images"] * (one[name] or 0.0) for one in bins) / predictions
             for name in ("confidence", "accuracy")
         )
-        label = f"{images} {noun}: confidence {100 * confidence:.1f} %, accuracy {100 * accuracy:.1f} %"
+        counted = formatting.counted(predictions, "prediction")
+        label = f"{counted}: confidence {100 * confidence:.1f} %, accuracy {100 * accuracy:.1f} %"
         points.append(Point(confidence, accuracy, label))
     errors = [one["expected_error"] for one in measured]
     diagonal = [Point(0.0, 0.0), Point(1.0, 1.0)]
@@ -227,7 +229,7 @@ def _calibration(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
     caption = (
         "Accuracy against confidence over all final runs; below the dashed line the model is overconfident. "
         f"Expected calibration error {sum(errors) / len(errors):.4f}, mean over seeds."
-        + (f" {rare} {noun} in bins of fewer than {LEAST_IN_BIN} are not drawn." if rare else "")
+        + (f" Bins of fewer than {LEAST_IN_BIN} predictions, {rare} in all, are not drawn." if rare else "")
     )
     return Figure("calibration", caption, [chart], height=400, width=620)
 

@@ -61,7 +61,7 @@ def _interface(metrics: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     count = len(classes)
     outputs = {
         "classes": f"a probability for each of {count} classes, in the order of their table",
-        "labels": f"a probability for each of {count} labels, in the order of their table; 0.5 and more predict it",
+        "labels": f"a probability for each of {count} labels, in the order of their table; more than 0.5 predicts it",
         "binary": f"the probability of {classes[-1] if classes else 'the second class'}",
         "regression": f"{formatting.counted(count, 'number')}: {', '.join(classes)}",
     }.get(str(metrics.get("task")))

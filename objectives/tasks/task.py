@@ -116,13 +116,24 @@ class Task(ABC):
             return self.balanced_weights().astype(np.float32)
         names = list(self.data.classes)
         weights = np.ones(len(names), np.float32)
+        given: dict[int, Any] = {}
         for key, weight in dict(chosen).items():
             index = names.index(str(key)) if str(key) in names else key
-            if isinstance(index, bool | str) or not isinstance(index, int) or not 0 <= index < len(names):
+            if (
+                isinstance(index, bool)
+                or not isinstance(index, int | np.integer)
+                or not 0 <= index < len(names)
+            ):
                 raise ObjectiveBrokenError(
                     f"class_weight names {key!r}, which is not a class of the data: use {_listed(names)}"
                 )
-            weights[index] = _checked_weight(key, weight)
+            # Numbers may be names: of the classes 1, 2 and 3, 0 is the number of the first, and 1 its name.
+            if (other := given.setdefault(int(index), key)) is not key:
+                raise ObjectiveBrokenError(
+                    f"class_weight has two weights for the class {names[int(index)]!r}, by {other!r} and {key!r}: use"
+                    f" the names {_listed(names)}"
+                )
+            weights[int(index)] = _checked_weight(key, weight)
         if not weights.any():
             raise ObjectiveBrokenError("class_weight is 0 for all classes: give one of them a weight above 0")
         return weights
@@ -144,13 +155,12 @@ class Task(ABC):
 
         return weighted_loss
 
-    def metrics(self, own_loss: bool) -> list[str]:
+    def metrics(self, *, with_log_loss: bool) -> list[str]:
         """Return the names of the metrics that a final run records."""
         names = [
             name for name in names_of(self.name) if METRICS[name].applies(self.name, self.data.output_size)
         ]
-        # The default loss has the same value.
-        return [name for name in names if own_loss or name != "log_loss"]
+        return [name for name in names if with_log_loss or name != "log_loss"]
 
     @abstractmethod
     def records(self, targets: NDArray[Any], outputs: Floats) -> dict[str, Any]:

@@ -55,7 +55,8 @@ class Judge:
         outputs = self.task.outputs(exact)
         found: dict[str, tuple[Rows, Callable[..., float]]] = {
             name: (METRICS[name].rows(targets, outputs), METRICS[name].value)
-            for name in self.task.metrics(self.loss.own)
+            # The default loss has the value of the log loss, whose name a study may have chosen.
+            for name in self.task.metrics(with_log_loss=self.loss.own or "log_loss" in self.reported)
         }
         losses = self.loss.examples(targets, exact)
         if losses.shape[:1] == (len(targets),):

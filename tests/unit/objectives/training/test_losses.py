@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from objectives.tasks.table import task_of
 from objectives.training import trial_model
 from tests.unit.objectives.training.tabular import PARAMS, Tabular, made, own_cross_entropy, trained
 
@@ -64,6 +65,11 @@ def test_class_weight_raises_the_share_of_its_predictions(task, weight):
         else:
             shares.append(np.sum(run.results["confusion"], axis=0)[1] / 40)
     assert shares[1] > shares[0] or shares == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("given", [{0: 2, "dog": 3}, {np.int64(0): np.float32(2), np.int64(1): 3}])
+def test_class_weight_takes_names_and_numbers_of_classes(given):
+    assert task_of(made("classes")._data).weights(given).tolist() == [2, 3, 1]
 
 
 def squares(targets, outputs):

@@ -129,6 +129,12 @@ WRONG = {
         {"class_weight": {"cow": 2}},
         "class_weight names 'cow', which is not a class",
     ),
+    "number of a class and its name": (
+        "classes",
+        Tabular,
+        {"targets": np.array(["1", "2", "3"])[LOGITS.argmax(axis=1)], "class_weight": {0: 2, 1: 3, 2: 4}},
+        "class_weight has two weights for the class '1', by 0 and 1: use the names '1', '2', '3'",
+    ),
     "own loss": (
         "labels",
         Tabular,

@@ -124,6 +124,13 @@ def test_metric_of_the_study_is_reported_besides_the_objectives():
     assert {"val_accuracy", "val_macro_f1"} <= run.history[0].keys()
 
 
+@pytest.mark.parametrize("task", ["classes", "binary", "labels"])
+def test_final_run_records_the_log_loss_if_the_study_has_chosen_it(task):
+    found = trained(made(task), total=1, final=True, metric="val_log_loss").results
+    assert found["test_log_loss"] == pytest.approx(found["test_loss"])
+    assert found["test_intervals"]["test_log_loss"] == pytest.approx(found["test_intervals"]["test_loss"])
+
+
 def needs_all_classes(targets, outputs):
     assert len(np.unique(targets)) == outputs.shape[1]
     return float(np.corrcoef(targets == 0, outputs[:, 0])[0, 1])
