@@ -19,7 +19,7 @@ from hpo.models.loading import LoadedModel, load_model, named_inputs
 from hpo.models.standard_error import only_on_error
 
 TOLERANCE = 1e-4
-"""Largest difference between the outputs of both models, relative to the largest one of values, or beyond 1."""
+"""Largest difference between the outputs of both models, relative to their largest one, as `_scale` returns it."""
 
 _ROWS = 12
 """Inputs of the check."""
@@ -121,15 +121,22 @@ def _difference(model: LoadedModel, form: ModelFormat, path: Path) -> float:
         form.outputs(path, inputs, model),
         form.outputs(path, {name: array[:1] for name, array in inputs.items()}, model),
     ]
-    scale = float(np.abs(expected).max())
-    if model.record.task != "regression" or scale == 0.0:
-        scale = max(1.0, scale)
+    scale = _scale(expected, model.record.task)
     differences = [
-        np.abs(np.asarray(part, np.float64).reshape(wanted.shape) - wanted).max() / scale
+        (np.abs(np.asarray(part, np.float64).reshape(wanted.shape) - wanted) / scale).max()
         for part, wanted in zip(found, (expected, expected[:1]), strict=True)
     ]
     worst = float(max(differences))
     return worst if np.isfinite(worst) else float("inf")
+
+
+def _scale(outputs: NDArray[np.float64], task: str | None) -> Any:
+    """Return the size of outputs that differences are relative to: of a regression, one for each of its targets."""
+    if task != "regression":
+        return max(1.0, float(np.abs(outputs).max()))
+    # Targets may have different units: a price in millions next to a share.
+    largest = np.abs(outputs).max(axis=0)
+    return np.where(largest == 0.0, 1.0, largest)
 
 
 def sample(model: LoadedModel) -> Inputs:

@@ -101,6 +101,22 @@ def test_export_with_other_answers_is_not_kept(
     assert list(output.parent.iterdir()) == []
 
 
+def test_each_target_of_a_regression_is_compared_in_its_own_unit(
+    tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(model_formats.KerasFormat):
+        def outputs(self, *arguments: object) -> np.ndarray:
+            return super().outputs(*arguments) * [1.0, 1.01]  # type: ignore[arg-type]
+
+    inputs = keras.Input((3,))
+    outputs = keras.layers.Rescaling([1e6, 1e-5])(keras.layers.Dense(2)(inputs))
+    folder = make_model(keras.Model(inputs, outputs), task="regression", classes=["price", "share"])
+    monkeypatch.setitem(model_formats.FORMATS, "keras", Wrong())
+    assert run(["export", "--model", str(folder), "-o", str(tmp_path / "m.keras")]) == 1
+    assert "gives other answers, which differ by 0.01 (at most" in capsys.readouterr().err
+    assert not (tmp_path / "m.keras").exists()
+
+
 def test_failing_exporter_is_one_line(
     tmp_path: Path, image_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
