@@ -171,7 +171,7 @@ def _setting(result: StudyResult, key: str) -> Any:
 def _shown(value: Any) -> str:
     """Return a setting as text after the name of its study; empty for the counts or ranges of targets."""
     if isinstance(value, list):
-        return f" {', '.join(map(str, value[:3]))} …"
+        return f" {', '.join(map(str, value[:3]))}{' …' if len(value) > 3 else ''}"
     return "" if isinstance(value, Mapping) else f" {value}"
 
 
