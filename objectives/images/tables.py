@@ -109,13 +109,25 @@ def _parquet(table: Path, task: TaskName) -> Iterator[_Row]:
     columns = [str(name) for name in frame.columns]
     _check_columns(table, columns, task)
     used = [name for name in columns if name in _NAMES or name.startswith(SEVERAL)]
-    for values in zip(*(frame[name] for name in used), strict=True):
-        yield {name: _text(value, pd.isna) for name, value in zip(used, values, strict=True)}
+    for number, values in enumerate(zip(*(frame[name] for name in used), strict=True), start=1):
+        row = dict(zip(used, values, strict=True))
+        if LABELS[task].single and _is_list(row["label"]) and len(row["label"]) > 1:
+            raise DataDamagedError(
+                f"row {number} of {table} has {len(row['label'])} labels: set --task labels, or leave one of them"
+            )
+        yield {name: _text(value, pd.isna) for name, value in row.items()}
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | np.ndarray)
 
 
 def _text(value: Any, is_missing: Callable[[Any], bool]) -> str:
-    if isinstance(value, list | tuple | set | np.ndarray):
-        return LABEL_SEPARATOR.join(map(str, value))
+    if _is_list(value):
+        return LABEL_SEPARATOR.join(_text(one, is_missing) for one in value)
+    if isinstance(value, bytes):
+        # Of writers that do not mark their texts. Bytes that are no text are refused as names are.
+        return value.decode(errors="surrogateescape")
     return "" if is_missing(value) else str(value)
 
 

@@ -264,6 +264,21 @@ def test_parquet_is_read_as_csv_is(tmp_path, monkeypatch):
     ]
 
 
+def test_bytes_and_lists_of_parquet_are_texts(tmp_path, monkeypatch):
+    import pandas as pd
+
+    frame = pd.DataFrame({"path": [b"a", b"b"], "label": [["cat"], b"d\xc3\xb6g"]})
+    monkeypatch.setattr(pd, "read_parquet", lambda _path: frame)
+    found = tables.read(tmp_path / "x.parquet").pictures
+    assert [(p.path, p.label) for p in found] == [("a", "cat"), ("b", "dög")]
+    frame.at[1, "label"] = ["cat", "dög"]
+    assert [p.label for p in tables.read(tmp_path / "x.parquet", "labels").pictures] == ["cat", "cat|dög"]
+    with pytest.raises(
+        DataDamagedError, match=r"row 2 of .* has 2 labels: set --task labels, or leave one of them"
+    ):
+        tables.read(tmp_path / "x.parquet")
+
+
 @pytest.mark.parametrize(
     ("task", "lines", "classes", "targets"),
     [
