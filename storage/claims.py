@@ -30,6 +30,7 @@ class NoWork(Enum):
     ELSEWHERE = "what is left of the budget is being trained by others"
     PAUSED = "the study is paused"
     STOPPED = "the study is stopped"
+    EPOCHS = "all trials together have trained --max-epochs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +108,15 @@ def _chosen(
     connection: Connection, study_id: int, study: Row[Any], agent_id: int, host: str, device: str
 ) -> _Chosen | NoWork:
     """Return the reservation that a free slot trains next, or the reason why there is none."""
-    ends = goals.end_if_reached(connection, study_id)
+    reached = goals.end_if_reached(connection, study_id)
     counts = budget.count(connection, study_id)
     if counts.left == 0:
         return NoWork.DONE
+    if reached == "epochs":
+        return NoWork.EPOCHS
     rule = rungs.rule_of(study)
     reservation_id = _waiting(connection, study_id) if counts.waiting else None
-    if reservation_id is None and rule is not None and counts.paused and not ends:
+    if reservation_id is None and rule is not None and counts.paused and not reached:
         reservation_id = _thawed(connection, study_id, counts, rule, host)
     if reservation_id is not None:
         return _Chosen(reservation_id=reservation_id)

@@ -1,11 +1,11 @@
-"""Goals of a study: a value of its metric, or trials without a new best one, after which no further trial starts.
+"""Goals of a study, after which no further trial starts: a value of its metric, trials without a new best one, epochs.
 
 A claim checks them under the lock that makes reservations exact, so that all agents together stop at the same trial.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
 
@@ -27,11 +27,15 @@ class Goals:
     trials_since_best: int
     """Trials that have finished since, without those that freeze-thaw left paused."""
     reached: str
-    """The goal that is reached, as `target`, `patience` or `grid`; else empty."""
+    """The goal that is reached, as `target`, `patience`, `grid` or `epochs`; else empty."""
     configurations: int | None = None
     """Configurations of the space, if `--sampler grid` trains each of them once."""
     begun: int = 0
     """Those of them whose trials have finished or are being trained."""
+    max_epochs: int | None = None
+    """Epochs of all trials together after which the search stops."""
+    epochs: int = 0
+    """Epochs that all trials together have completed, if they are limited."""
 
 
 def read(connection: Connection, study_id: int) -> Goals | None:
@@ -39,38 +43,43 @@ def read(connection: Connection, study_id: int) -> Goals | None:
     spec = connection.execute(
         text(
             "SELECT spec->>'target' AS target, spec->>'patience' AS patience,"
-            " spec->>'configurations' AS configurations,"
+            " spec->>'configurations' AS configurations, spec->>'max_epochs' AS max_epochs,"
             " spec->>'direction' = 'maximize' AS maximize FROM hpo.studies WHERE study_id = :s"
         ),
         {"s": study_id},
     ).one_or_none()
-    if spec is None or (spec.target is None and spec.patience is None and spec.configurations is None):
+    limits = None if spec is None else (spec.target, spec.patience, spec.configurations, spec.max_epochs)
+    if spec is None or limits == (None,) * 4:
         return None
-    target = None if spec.target is None else float(spec.target)
-    patience = None if spec.patience is None else int(spec.patience)
     size = None if spec.configurations is None else int(spec.configurations)
-    begun = 0 if size is None else configurations.begun(connection, study_id)[0]
-    ended = "grid" if size is not None and begun >= size else ""
+    goals = Goals(
+        target=None if spec.target is None else float(spec.target),
+        patience=None if spec.patience is None else int(spec.patience),
+        best_number=None,
+        best_value=None,
+        trials_since_best=0,
+        reached="",
+        configurations=size,
+        begun=0 if size is None else configurations.begun(connection, study_id)[0],
+        max_epochs=None if spec.max_epochs is None else int(spec.max_epochs),
+        epochs=0 if spec.max_epochs is None else trained_epochs(connection, study_id),
+    )
+    goals = _with_best(connection, study_id, goals, maximize=bool(spec.maximize))
+    return replace(goals, reached=_reached(goals, maximize=bool(spec.maximize)))
+
+
+def _with_best(connection: Connection, study_id: int, goals: Goals, *, maximize: bool) -> Goals:
     # The first to finish of several with the same value: an equal one is not an improvement.
     best = connection.execute(
         text(
             "SELECT number, value, reservation_id, decided_at FROM hpo.trials"
             " WHERE study_id = :s AND outcome = :complete AND value IS NOT NULL"
-            f" ORDER BY value {'DESC' if spec.maximize else 'ASC'}, decided_at, reservation_id LIMIT 1"
+            f" ORDER BY value {'DESC' if maximize else 'ASC'}, decided_at, reservation_id LIMIT 1"
         ),
         {"s": study_id, "complete": Outcome.COMPLETE},
     ).one_or_none()
     if best is None:
-        return Goals(
-            target=target,
-            patience=patience,
-            best_number=None,
-            best_value=None,
-            trials_since_best=0,
-            reached=ended,
-            configurations=size,
-            begun=begun,
-        )
+        return goals
     since: int = connection.execute(
         text(
             # Trials that freeze-thaw left paused end together, at the end of the study.
@@ -79,21 +88,28 @@ def read(connection: Connection, study_id: int) -> Goals | None:
         ),
         {"s": study_id, "counted": list(COUNTED), "at": best.decided_at, "t": best.reservation_id},
     ).scalar_one()
-    reached = ended
-    if target is not None and (best.value >= target if spec.maximize else best.value <= target):
-        reached = "target"
-    elif patience is not None and since >= patience:
-        reached = "patience"
-    return Goals(
-        target=target,
-        patience=patience,
-        best_number=best.number,
-        best_value=best.value,
-        trials_since_best=since,
-        reached=reached,
-        configurations=size,
-        begun=begun,
-    )
+    return replace(goals, best_number=best.number, best_value=best.value, trials_since_best=since)
+
+
+def _reached(goals: Goals, *, maximize: bool) -> str:
+    best, target, patience = goals.best_value, goals.target, goals.patience
+    if best is not None and target is not None and (best >= target if maximize else best <= target):
+        return "target"
+    if best is not None and patience is not None and goals.trials_since_best >= patience:
+        return "patience"
+    if goals.configurations is not None and goals.begun >= goals.configurations:
+        return "grid"
+    if goals.max_epochs is not None and goals.epochs >= goals.max_epochs:
+        return "epochs"
+    return ""
+
+
+def trained_epochs(connection: Connection, study_id: int) -> int:
+    """Return the epochs that all trials of a study together have completed."""
+    epochs: int = connection.execute(
+        text("SELECT coalesce(sum(epochs), 0) FROM hpo.trials WHERE study_id = :s"), {"s": study_id}
+    ).scalar_one()
+    return epochs
 
 
 def all_given(connection: Connection, study_id: int, size: int) -> bool:
@@ -102,13 +118,15 @@ def all_given(connection: Connection, study_id: int, size: int) -> bool:
     return given + pending >= size
 
 
-def end_if_reached(connection: Connection, study_id: int) -> bool:
-    """Lower the budget of a study that has reached a goal to the trials that were begun; its row must be locked.
+def end_if_reached(connection: Connection, study_id: int) -> str:
+    """Return the goal that a study has reached, as `Goals.reached`; its row must be locked.
 
-    Returns whether it has reached one.
+    The budget is lowered to the trials that were begun, which finish, unless its epochs are spent: then they wait
+    for more.
     """
     goals = read(connection, study_id)
     if goals is None or not goals.reached:
-        return False
-    budget.set_budget(connection, study_id, 0)
-    return True
+        return ""
+    if goals.reached != "epochs":
+        budget.set_budget(connection, study_id, 0)
+    return goals.reached

@@ -248,6 +248,8 @@ class Agent(Workload[RunningAttempt]):
             return
         if record.epoch in self._rungs and self._pause_at_rung(slot, run, record.epoch):
             return
+        if self._ends_with_epochs(slot, run):
+            return
         prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
         # An Optuna objective ends by itself, if it asks.
         run.pruned = prune and epochs is not None
@@ -268,6 +270,15 @@ class Agent(Workload[RunningAttempt]):
         value = "" if run.judged is None else f" value={formatting.metric(run.judged.value)}"
         log.info(f"paused{value} epochs={epoch} {formatting.parameters(run.params)}", extra=run.context)
         self._poll_at = 0.0
+        return True
+
+    def _ends_with_epochs(self, slot: int, run: RunningAttempt) -> bool:
+        """Return whether `--max-epochs` are trained; the trainer then ends, and any agent resumes its trial later."""
+        if self._shutdown.begun or run.preempted or not self._store.epochs_are_spent():
+            return False
+        run.preempted = True
+        self._attempts.release_prefetched()
+        self._supervisor.pool.send(slot, Command.PREEMPT)
         return True
 
     def on_suggest(self, slot: int, run: RunningAttempt, event: Suggest) -> Suggested | None:  # noqa: ARG002

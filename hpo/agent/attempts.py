@@ -114,7 +114,7 @@ class AttemptTable:
         self.in_slots = supervisor.in_slots
         self.prefetcher = Prefetcher(len(self._pool.devices))
         self.spent = False
-        """Whether the budget had no work left at the last claim: nothing to claim and nothing to wait for."""
+        """Whether the last claim found nothing to train and nothing to wait for."""
         self._claim_at = 0.0
 
     def held(self) -> frozenset[int]:
@@ -141,7 +141,7 @@ class AttemptTable:
                 self.assign_slot(slot)
                 continue
             claim = self._claim(slot, self._pool.devices[slot].owns)
-            self.spent = claim is NoWork.DONE
+            self.spent = claim in (NoWork.DONE, NoWork.EPOCHS)
             if isinstance(claim, PrefetchedTrial):
                 self._start(slot, claim)
             # A claim of another slot whose answer was lost may be among the others' trials: claim for all slots.
@@ -245,7 +245,7 @@ class AttemptTable:
             number=trial.number,
             study=self._store.name,
             direction=self._spec.direction,
-            ahead=0 if can_prune(self._spec) else MOST_AHEAD,
+            ahead=0 if can_prune(self._spec) or self._spec.max_epochs is not None else MOST_AHEAD,
             code=self._spec.code,
             # Without a digest, whether it is other code is not known.
             restarts_other_code=self._restarts_other_code and bool(self._spec.code),

@@ -34,7 +34,9 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
     )
     goals = database.transaction(lambda c: read_goals(c, study.study_id))
     if goals is not None and goals.reached:
-        other = "a wider space" if goals.reached == "grid" else "another value (or none) and more --trials"
+        other = {"grid": "a wider space", "epochs": "a larger number (or none)"}.get(
+            goals.reached, "another value (or none) and more --trials"
+        )
         log.info(f"{goal_text(goals)}: to search on, give {other}")
     if study.spec.narrowing and counts.finished:
         observed = database.transaction(lambda c: observed_distributions(c, study.study_id))

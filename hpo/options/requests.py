@@ -121,6 +121,15 @@ class LaunchRequest:
         word=NONE,
         show_default=_for_new("no limit"),
     )
+    max_epochs: int | Literal["none"] | None = option_field(
+        None,
+        "Stop once all trials of the study together have trained this many epochs; each running one ends after its "
+        "epoch and is checkpointed, so that a larger number continues it. none: remove the study's limit.",
+        "--max-epochs",
+        kind=COUNT,
+        word=NONE,
+        show_default=_for_new("no limit"),
+    )
     value: str | None = option_field(
         None,
         "Value of a trial: the metric after its last epoch, or the best one that it reported.",

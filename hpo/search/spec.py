@@ -68,6 +68,8 @@ class StudySpec:
     """Value of the metric that ends the search once a complete trial reaches it."""
     patience: int | None = None
     """Finished trials without a new best one after which the search ends."""
+    max_epochs: int | None = None
+    """Epochs of all trials together after which the search stops."""
     checkpoint_quota_bytes: int | None = None
     """Limit of the study's checkpoints in one checkpoint folder; None: no limit."""
 

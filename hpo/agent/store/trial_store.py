@@ -33,7 +33,7 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
-from storage import agents, attempts, budget, claims, leases, rungs
+from storage import agents, attempts, budget, claims, goals, leases, rungs
 from storage.budget import Counts, Failure, OpenReservations
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
@@ -162,6 +162,11 @@ class TrialStore:
             LeaseLostError: the trial was settled meanwhile, so the pruner cannot write to it.
         """
         return bool(self._judge(attempt_id, trial_id, self._search.should_prune))
+
+    def epochs_are_spent(self) -> bool:
+        """Return whether all trials together have trained `--max-epochs`."""
+        most = self.spec.max_epochs
+        return most is not None and self._statement(goals.trained_epochs, self._study_id) >= most
 
     def pauses(self, attempt_id: int, scores: Mapping[int, float]) -> bool:
         """Keep a trial's scores by rung of freeze-thaw; return whether it is paused, so that its trainer must end."""

@@ -123,7 +123,7 @@ def _is_spec(value: Any) -> bool:
         and all(_whole(epoch, COUNT) and _whole(one_in, COUNT) for epoch, one_in in spec.rungs)
         and _whole(spec.startup, NUMBER)
         and (spec.checkpoint_quota_bytes is None or _is_id(spec.checkpoint_quota_bytes))
-        and (spec.patience is None or _whole(spec.patience, COUNT))
+        and all(limit is None or _whole(limit, COUNT) for limit in (spec.patience, spec.max_epochs))
         and all(
             value is None or (type(value) in (int, float) and math.isfinite(value))
             for value in (spec.target, spec.trial_timeout_seconds)

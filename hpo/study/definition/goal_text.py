@@ -27,4 +27,8 @@ def goal_text(goals: Goals) -> str:
             if goals.reached == "grid"
             else f"{goals.begun} of {goals.configurations} configurations of the space are begun"
         )
+    if goals.max_epochs is not None:
+        ended = ", so no trial goes on" if goals.reached == "epochs" else ""
+        trained = formatting.counted(goals.epochs, "epoch")
+        parts.append(f"--max-epochs {goals.max_epochs}: {trained} trained in all{ended}")
     return "; ".join(parts)

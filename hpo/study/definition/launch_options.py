@@ -7,6 +7,7 @@ from typing import Any
 
 from hpo.errors import StudyConflictError, UsageError
 from hpo.options.defaults import GRID
+from hpo.options.fields import NONE
 from hpo.options.requests import LaunchRequest
 from hpo.search import finite, freeze_thaw
 from hpo.search.spec import StudySpec
@@ -33,6 +34,11 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
         raise UsageError(
             f"--pruner {request.pruner} does not apply to an Optuna objective, because it trains as long as its own"
             " code says: choose another pruner"
+        )
+    if request.max_epochs not in (None, NONE) and request.epochs is None and description.epochs is None:
+        raise UsageError(
+            "--max-epochs does not apply to an Optuna objective, because only its own code knows what an epoch is:"
+            " limit the search by --trials or --timeout"
         )
     if not description.open_space:
         return

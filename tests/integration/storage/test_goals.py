@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from hpo.outcomes import Outcome
 from hpo.study.definition.goal_text import goal_text
-from storage import budget, goals, leases
+from storage import attempts, budget, goals, leases
 from storage.claims import NoWork
 from storage.engine import Database
 from tests.integration.storage.study_driver import StudyDriver
@@ -15,7 +15,12 @@ from tests.integration.storage.study_driver import StudyDriver
 
 def study_with(database: Database, **spec: object) -> StudyDriver:
     study = StudyDriver(database, trials=50)
-    for key, value in {"direction": '"minimize"', **spec}.items():
+    set_spec(study, **{"direction": '"minimize"', **spec})
+    return study
+
+
+def set_spec(study: StudyDriver, **spec: object) -> None:
+    for key, value in spec.items():
         study.database.transaction(
             lambda c, k=key, v=value: c.execute(
                 text(
@@ -25,7 +30,6 @@ def study_with(database: Database, **spec: object) -> StudyDriver:
                 {"k": k, "v": v, "s": study.study_id},
             )
         )
-    return study
 
 
 def finish(study: StudyDriver, *ends: float | Outcome) -> None:
@@ -86,6 +90,26 @@ def test_goals_that_are_not_reached_show_progress(database: Database) -> None:
     )
     finish(study, 0.5, 0.6)
     assert not isinstance(study.claim(), NoWork)
+
+
+def test_no_trial_goes_on_once_all_epochs_are_trained(database: Database) -> None:
+    study = study_with(database, max_epochs="5")
+    first, second = study.claimed(0), study.claimed(1)
+    study.do(attempts.record, first.attempt_id, [(epoch, {"loss": 0.5}, 0.1) for epoch in (1, 2, 3)])
+    study.do(attempts.record, second.attempt_id, [(1, {"loss": 0.5}, 0.1)])
+    third = study.claimed(2)
+    study.do(attempts.record, second.attempt_id, [(2, {"loss": 0.5}, 0.1)])
+    study.do(leases.release, second.attempt_id)
+    assert study.claim(1) is NoWork.EPOCHS
+    found = study.do(goals.read, study.study_id)
+    assert found is not None
+    assert goal_text(found) == "--max-epochs 5: 5 epochs trained in all, so no trial goes on"
+    # The trials that were begun stay, and so does the budget: with more epochs they go on.
+    assert (study.count().budget, study.count().waiting, study.count().running) == (50, 1, 2)
+    set_spec(study, max_epochs="6")
+    assert study.claimed(1).reservation_id == second.reservation_id
+    for claim in (first, third):
+        study.do(leases.settle, claim.attempt_id, Outcome.COMPLETE, 0.5)
 
 
 def test_study_without_goals_has_none(database: Database) -> None:

@@ -220,6 +220,24 @@ def test_lone_slot_prefetches_nothing_that_depends_on_the_running_trial(
     assert world.outcomes == [Outcome.COMPLETE] * 6
 
 
+@pytest.mark.parametrize(
+    ("slots", "most", "trained_in_all"), [(1, 5, 5), (2, 5, (5, 6)), (1, 12, 12), (1, 1, 1)]
+)
+def test_search_stops_once_its_epochs_are_trained_and_goes_on_with_more(
+    world: World, slots: int, most: int, trained_in_all: object
+) -> None:
+    world.study.budget, world.pool = 4, FakePool(slots=slots)
+    world.study.spec = replace(world.study.spec, max_epochs=most, epochs=3)
+    world.store = FakeTrialStore(world.study)
+    assert world.run() is ExitCode.DONE
+    epochs = sum(len(trial.epochs) for trial in world.study.trials)
+    assert epochs in (trained_in_all if isinstance(trained_in_all, tuple) else (trained_in_all,))
+    assert not any(attempt.open for attempt in world.study.attempts)
+    assert world.outcomes.count(Outcome.COMPLETE) == sum(
+        len(trial.epochs) == 3 for trial in world.study.trials
+    )
+
+
 def test_lone_slot_resumes_a_lost_trial_before_the_prefetched_one(world: World) -> None:
     world.study.budget = 3
 

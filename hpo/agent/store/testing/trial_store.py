@@ -40,6 +40,8 @@ class FakeTrialStore:
                 return self._claim(held, fresh=False)
         if counts.left == 0:
             return NoWork.DONE
+        if self.epochs_are_spent():
+            return NoWork.EPOCHS
         fresh = untrained = False
         trial = self._begun(counts)
         if trial is None and counts.begun < counts.budget:
@@ -78,6 +80,10 @@ class FakeTrialStore:
         for trial in self.study.trials:
             if trial.paused and trial.outcome is None:
                 trial.settle(Outcome.PRUNED, trial.epochs[max(trial.epochs)][self.spec.metric], "")
+
+    def epochs_are_spent(self) -> bool:
+        most = self.spec.max_epochs
+        return most is not None and sum(len(trial.epochs) for trial in self.study.trials) >= most
 
     def pauses(self, attempt_id: int, scores: Mapping[int, float]) -> bool:
         trial, ladder = self._guard(attempt_id).trial, self.study.ladder
