@@ -88,7 +88,7 @@ class StudyStatus(JsonRow):
     best_value: float | None
     best_params: Mapping[str, Any] | None
     goals: Goals | None
-    """`--target`, `--patience`, `--max-epochs` and a grid, and the progress towards them; None if the study has none."""
+    """Goals of the study, such as `--target`, and the progress towards them; None if it has none."""
     trial_timeout_seconds: float | None
     """Longest time that a trial may train."""
     epochs_trained: int
