@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.errors import ObjectiveBrokenError
 from objectives.tasks import tables
 from objectives.tasks.classes import equal_weights
 from objectives.tasks.curves import curves
 from objectives.tasks.labels import check_logits, logistic_losses, mean_logistic_loss, sigmoid
 from objectives.tasks.metrics import Floats, positives
-from objectives.tasks.task import Loss, Range, Task
+from objectives.tasks.task import RANGES, Loss, Range, Task
 
 
 class Binary(Task):
@@ -50,6 +51,11 @@ class Binary(Task):
 
     def check_end(self, kind: Range | None) -> None:
         check_logits(kind)
+        if kind == "softmax":
+            raise ObjectiveBrokenError(
+                f"the model ends in {RANGES[kind]}, so that its only output is always 1: end it in"
+                " keras.layers.Dense(data.output_size)"
+            )
 
     def records(self, targets: NDArray[Any], outputs: Floats) -> dict[str, Any]:
         both = np.stack([1.0 - outputs, outputs], axis=1)

@@ -51,6 +51,11 @@ class Labels(Task):
 
     def check_end(self, kind: Range | None) -> None:
         check_logits(kind)
+        if kind == "softmax":
+            raise ObjectiveBrokenError(
+                f"the model ends in {RANGES[kind]}, and an example may have several labels: end it in"
+                " keras.layers.Dense(data.output_size)"
+            )
 
     def weighted(self, loss: Loss, weights: NDArray[np.float32]) -> Loss:  # noqa: ARG002 - of the default loss alone
         """Return the default loss in which the examples that have a label count by the weight of this label."""

@@ -57,7 +57,8 @@ def _range(drawn: Sequence[Floats], enlarged: Sequence[Floats], tolerance: float
     outputs = np.concatenate([*finite, *large])
     low, high = outputs.min(), outputs.max()
     if high - low < _LEAST_SPREAD:
-        return None
+        # A softmax over one output is always 1.
+        return "softmax" if outputs.shape[1] == 1 and np.abs(outputs - 1).max() <= tolerance else None
     within = low >= -tolerance and high <= 1 + tolerance
     if within and outputs.shape[1] > 1 and np.abs(outputs.sum(axis=1) - 1).max() <= tolerance:
         return "softmax"

@@ -131,11 +131,13 @@ def _without_activation(
     line = f"the {kind} at the end of the model is taken off, because training needs logits"
     if kind is None:
         found = _range(model, task.data)
-        if found in ("softmax", "sigmoid"):
-            stripped, kind = logarithms(model, found), found
-            line = f"the outputs of the model are those of a {kind}, so that it is trained on their logits"
-        elif not own_loss:
+        if not own_loss:
             task.check_end(found)
+        if found in ("softmax", "sigmoid"):
+            # Those of the sigmoid that the exported model of labels gets, which returns the same outputs.
+            stripped = logarithms(model, "sigmoid" if task.activation == "sigmoid" else found)
+            kind = found
+            line = f"the outputs of the model are those of a {kind}, so that it is trained on their logits"
     if kind is not None and run is not None:
         run.log(f"{line}; the exported model gets a {task.activation}")
     return stripped, kind

@@ -10,6 +10,8 @@ import pytest
 
 from hpo.errors import ObjectiveBrokenError
 from objectives.augment import Augmentation
+from objectives.training import trial_model
+from objectives.training.evaluation import exported
 from tests.unit.objectives.training.tabular import (
     DEVICE,
     LOGITS,
@@ -62,6 +64,11 @@ def own_end(units, function):
     return ending(lambda _: keras.layers.Dense(units), lambda _: keras.layers.Lambda(function))
 
 
+def exponentials(x):
+    """Return a softmax without the warning of Keras for one output."""
+    return keras.ops.exp(x) / keras.ops.sum(keras.ops.exp(x), axis=-1, keepdims=True)
+
+
 WRONG = {
     "outputs": ("classes", dense(5), {}, "not a logit for each of 3 classes"),
     "binary of two": ("binary", dense(2), {}, 'or set task = "classes", which needs two outputs'),
@@ -80,6 +87,8 @@ WRONG = {
         "the model ends in a sigmoid, whose outputs lie",
     ),
     "own softmax": ("regression", own_end(2, keras.ops.softmax), {}, "ends in a softmax, whose outputs sum"),
+    "own softmax of labels": ("labels", own_end(3, keras.ops.softmax), {}, "example may have several labels"),
+    "own softmax of one": ("binary", own_end(1, exponentials), {}, "so that its only output is always 1"),
     "own sigmoid": (
         "regression",
         own_end(2, keras.ops.sigmoid),
@@ -230,6 +239,13 @@ def test_ends_that_reach_the_targets_are_kept(task, base, attributes):
     made(task, base, **attributes).check(PARAMS, DEVICE)
     [line] = trained(made(task, base, **attributes), total=1).messages
     assert line.startswith("epoch 1/1: loss=")
+
+
+def test_own_softmax_of_labels_with_an_own_loss_is_exported_as_it_is():
+    objective = made("labels", own_end(3, keras.ops.softmax), loss="binary_crossentropy")
+    model, judge = trial_model.build(objective, PARAMS, objective._data)
+    outputs = keras.ops.convert_to_numpy(exported(model, judge.task)(X[:9]))
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
