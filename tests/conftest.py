@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from storage.embedded.server import EmbeddedServer
 from storage.engine import Database, open_database
+from tests.acceptance.fork_server import ForkServer
 from tests.version_0_1 import load_dump
 
 TEMPLATE = "hpo_template"
@@ -160,6 +161,19 @@ def _log_of_hpo() -> Iterator[None]:
     yield
     logger.setLevel(level)
     logger.propagate, logger.handlers = propagate, handlers
+
+
+@pytest.fixture(scope="session")
+def keras_commands() -> Iterator[ForkServer]:
+    """A process that forks scripts that train or evaluate a model."""
+    yield from forking("keras", "tensorflow")
+
+
+def forking(*modules: str) -> Iterator[ForkServer]:
+    """Run a process that has imported `modules`, and forks commands."""
+    server = ForkServer(modules)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Service
-from tests.conftest import has_database, locked, new_database, url_of
+from tests.conftest import forking, has_database, locked, new_database, url_of
 from tests.version_0_1 import FOLDER, copy_checkpoints
 
 COMMANDS = (
@@ -28,25 +28,13 @@ COMMANDS = (
 @pytest.fixture(scope="session")
 def commands() -> Iterator[ForkServer]:
     """A process that forks `hpo` commands."""
-    yield from _fork(*COMMANDS)
+    yield from forking(*COMMANDS)
 
 
 @pytest.fixture(scope="session")
 def dashboard_commands() -> Iterator[ForkServer]:
     """The same for tests whose commands import the dashboard, which takes ten times as long as their other modules."""
-    yield from _fork(*COMMANDS, "optuna_dashboard")
-
-
-@pytest.fixture(scope="session")
-def keras_commands() -> Iterator[ForkServer]:
-    """A process that forks scripts that train or evaluate a model."""
-    yield from _fork("keras", "tensorflow")
-
-
-def _fork(*modules: str) -> Iterator[ForkServer]:
-    server = ForkServer(modules)
-    yield server
-    server.close()
+    yield from forking(*COMMANDS, "optuna_dashboard")
 
 
 @pytest.fixture

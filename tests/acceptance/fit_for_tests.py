@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 from optuna.distributions import FloatDistribution
 
 from hpo import LocalRun, Objective
@@ -22,9 +24,6 @@ class Noisy(Objective):
 
     def train(self, params: Any, run: Any) -> None:
         """Fit with callbacks that count over epochs, whose counts are metrics too."""
-        import keras
-        import numpy as np
-
         stopping = keras.callbacks.EarlyStopping("val_loss", patience=6, restore_best_weights=True)
         plateau = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.7, patience=2)
 

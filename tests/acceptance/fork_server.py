@@ -51,6 +51,18 @@ class ForkServer:
             pass
         return ForkedCommand(self, list(arguments), pid)
 
+    def run(self, code: str, folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run `python -c CODE` in a folder to its end, and leave its output there too."""
+        out, err = outputs = folder / "code.out", folder / "code.err"
+        command = self.start(["-c", code], os.environ, folder, outputs)
+        try:
+            ended = command.wait(timeout)
+        except subprocess.TimeoutExpired:
+            command.send_signal(signal.SIGKILL)
+            command.wait()
+            raise
+        return subprocess.CompletedProcess(["-c", code], ended, out.read_text(), err.read_text())
+
     def code(self, pid: int, timeout: float | None = 0.0) -> int | None:
         """Return the exit code of a command; None if it still runs after that many seconds."""
         while pid not in self._codes and self._connection.poll(timeout):

@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -21,6 +19,7 @@ from objectives.data_options import DataOptions
 from objectives.images import entry
 from objectives.images.cache import Cache
 from objectives.images.provision import provided
+from tests.acceptance.fork_server import ForkServer
 from tests.photos import make_photos
 from tests.unit.models.conftest import MakeModel
 
@@ -181,7 +180,7 @@ def test_models_that_cannot_be_used_are_refused_in_one_line(
 
 
 def test_lines_of_the_card_predict_without_this_package(
-    tmp_path: Path, image_model: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, image_model: Path, capsys: pytest.CaptureFixture[str], keras_commands: ForkServer
 ) -> None:
     """The image has the model's size, so that both decode the same pixels."""
     photo = make_photos(tmp_path / "photos", 2, side=(29, 29)) / "disc" / "001.png"
@@ -191,13 +190,7 @@ def test_lines_of_the_card_predict_without_this_package(
     [code] = [block.text for block in blocks if isinstance(block, Code) and block.language == "python"]
     # Neither package can be imported.
     hidden = "import sys\nfor name in ('hpo', 'objectives', 'storage'): sys.modules[name] = None\n"
-    ended = subprocess.run(
-        [sys.executable, "-c", hidden + code.replace("print(", "print(*")],
-        cwd=image_model,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    ended = keras_commands.run(hidden + code.replace("print(", "print(*"), image_model, timeout=200.0)
     assert ended.returncode == 0, ended.stderr
     shares = [float(share) for share in re.findall(r"\d\.\d+(?:e-\d+)?", ended.stdout.splitlines()[-1])]
     [row] = predicted(capsys, "--model", str(image_model), str(image_model / "new.jpg"))

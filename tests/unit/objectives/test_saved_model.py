@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import pytest
 
 from hpo import LocalRun
 from objectives import loader, saved_model
+from tests.acceptance.fork_server import ForkServer
 
 NETS = """
 import keras
@@ -80,7 +80,7 @@ def saved(file: Path, model: str) -> LocalRun:
     return run
 
 
-def test_recorded_lines_load_a_model_in_a_new_process(tmp_path: Path) -> None:
+def test_recorded_lines_load_a_model_in_a_new_process(tmp_path: Path, keras_commands: ForkServer) -> None:
     """All names share one process, because Keras takes seconds to start."""
     code = ["import os, sys"]
     for name in ("nets", "my-nets", "keras"):
@@ -96,9 +96,7 @@ def test_recorded_lines_load_a_model_in_a_new_process(tmp_path: Path) -> None:
             # Each file has these functions, and its model those of its own.
             assert not any(line == "import nets" for line in lines[1:])
             code += [f"os.chdir({str(file.parent / model)!r})", *lines, "assert model.count_params() == 3"]
-    ended = subprocess.run(
-        [sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, timeout=200
-    )
+    ended = keras_commands.run("\n".join(code), tmp_path, timeout=200.0)
     assert ended.returncode == 0, ended.stderr
 
 
