@@ -118,9 +118,10 @@ def read_arrays(path: Path) -> Inputs:
         raise DataMissingError(f"there is no file {path}: check its name") from exc
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
         # NumPy advises to trust files that it does not know.
-        reason = "it holds other objects than arrays" if "pickle" in str(exc) else " ".join(str(exc).split())
+        others = "pickle" in str(exc) or "Python objects" in str(exc)
+        reason = "it holds Python objects" if others else " ".join(str(exc).split())
         raise DataDamagedError(
-            f"{path} cannot be read ({reason}): write it with numpy.save or numpy.savez"
+            f"{path} cannot be read ({reason}): write arrays of numbers or strings with numpy.save or numpy.savez"
         ) from exc
     if not named or any(array.ndim == 0 for array in named.values()):
         raise DataDamagedError(f"{path} holds no rows: write an array with one row for each input")

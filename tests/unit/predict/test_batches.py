@@ -85,7 +85,7 @@ def test_invalid_arrays_are_refused(tmp_path: Path) -> None:
     cases: list[tuple[str, type[HpoError], str]] = [
         ("absent.npy", DataMissingError, "there is no file"),
         ("one.npy", DataDamagedError, "holds no rows"),
-        ("objects.npy", DataDamagedError, "cannot be read"),
+        ("objects.npy", DataDamagedError, "it holds Python objects.: write arrays of numbers or strings"),
         ("text.npy", DataDamagedError, "cannot be read"),
         ("pipe.npy", DataDamagedError, "it is not a regular file"),
     ]
