@@ -157,15 +157,16 @@ def test_trial_interrupted_twice_equals_an_uninterrupted_run_of_its_script(
 def test_fit_killed_in_an_epoch_ends_as_an_uninterrupted_one(
     service: Service, keras_commands: ForkServer
 ) -> None:
-    """Its trainer is killed twice; the counts of its callbacks are among the metrics."""
+    """First its trainer is killed, then its agent; the counts of its callbacks are among the metrics."""
     service.set(TEST_HOLD="4 6")
     size = ("--trials", 1, "--workers", 1, "--pruner", "none", "--seed", 1)
     agent = service.start("launch", "--study", "s", "--objective", f"{FIT}:Noisy", *size)
-    for epoch in (4, 6):
-        service.wait_for((service.folder / f"held-{epoch}").exists, timeout=90)
-        (trainer,) = service.trainers()
-        psutil.Process(trainer).kill()
-    agent.wait().clean()
+    service.wait_for((service.folder / "held-4").exists, timeout=90)
+    (trainer,) = service.trainers()
+    psutil.Process(trainer).kill()
+    service.wait_for((service.folder / "held-6").exists, timeout=90)
+    agent.kill()
+    service.hpo("launch", "--study", "s").clean()
     attempts = [(one.outcome, one.resumed_from) for one in _attempts(service)]
     assert attempts == [("lost", 0), ("lost", 3), ("complete", 5)]
 
