@@ -88,6 +88,7 @@ class OnnxFormat(ModelFormat):
     packages = ("tf2onnx", "onnx", "onnxruntime")
 
     def write(self, model: LoadedModel, path: Path) -> None:
+        _embed_statistics(model)
         _export(model, path, "onnx")
 
     def outputs(self, path: Path, inputs: Inputs, model: LoadedModel) -> NDArray[Any]:  # noqa: ARG002
@@ -156,6 +157,15 @@ def _export(model: LoadedModel, path: Path, form: str) -> None:
         for name, tensor in named_inputs(model.keras_model)
     }
     model.keras_model.export(str(path), format=form, verbose=False, input_signature=[model.arranged(specs)])
+
+
+def _embed_statistics(model: LoadedModel) -> None:
+    """Turn the statistics of normalization layers into NumPy arrays: the exporter makes inputs of Keras' tensors."""
+    import keras
+
+    for layer in model.keras_model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization) and layer.mean is not None:
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
 
 
 def _by_name(inputs: Inputs, names: Sequence[str]) -> dict[str, NDArray[Any]]:

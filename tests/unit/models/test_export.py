@@ -51,7 +51,8 @@ def test_each_format_gives_the_answers_of_the_model(
 def two_inputs(make_model: MakeModel) -> Path:
     age, image = keras.Input((2,), name="age"), keras.Input((4, 4, 1), name="image")
     flat = keras.layers.Flatten()(image)
-    joined = keras.layers.Dense(1)(keras.layers.Concatenate()([flat, age]))
+    normalized = keras.layers.Normalization(mean=[40.0, 1.0], variance=[9.0, 4.0])(age)
+    joined = keras.layers.Dense(1)(keras.layers.Concatenate()([flat, normalized]))
     return make_model(keras.Model({"image": image, "age": age}, joined), task="regression", classes=["price"])
 
 
