@@ -67,7 +67,9 @@ def test_final_run_of_each_task_records_and_exports_usable_outputs(task, tmp_pat
     assert (
         RECORDS[task] | tested | {"test_loss", "n_test", "n_train", "parameters", "precision"} <= found.keys()
     )
-    assert found["test_intervals"].keys() == tested | {"test_loss"}
+    # A test with few mistakes has no interval of some scores.
+    known = tested if task == "regression" else {"test_accuracy"}
+    assert known | {"test_loss"} <= found["test_intervals"].keys() <= tested | {"test_loss"}
     for name, (low, high) in found["test_intervals"].items():
         assert low <= found[name] <= high
     name, least = BOUND[task]
