@@ -1,6 +1,6 @@
 """Targets of a model, in the one form that each task has:
 
-classes int64 (n,), the numbers of classes; labels uint8 (n, labels) of 0 and 1; binary int64 (n,) of 0 and 1;
+classes int64 (n,), the indices of classes; labels uint8 (n, labels) of 0 and 1; binary int64 (n,) of 0 and 1;
 regression float32 (n, targets). Whole floats, bools, strings, one-hot rows and columns (n, 1) are converted.
 """
 
@@ -86,11 +86,22 @@ def _classes(arrays: ByName, declared: Names | None) -> tuple[dict[str, Targets]
         if low < 0 or high >= count:
             allowed = f"0 to {count - 1}" if declared is not None or name != train else "0 upwards"
             raise ArrayInvalidError(f"{name} has labels from {low} to {high}, not {allowed}")
-    if declared is None:
-        _check_known(flat, count)
-    return {name: array.astype(np.int64) for name, array in flat.items()}, declared or tuple(
-        map(str, range(count))
+    if declared is not None:
+        return {name: array.astype(np.int64) for name, array in flat.items()}, declared
+    _check_known(flat, count)
+    first = 0 if one_hot else _first_class(y)
+    return {name: array.astype(np.int64) - first for name, array in flat.items()}, tuple(
+        map(str, range(first, count))
     )
+
+
+def _first_class(y: NDArray[Any]) -> int:
+    """Return 1 for training targets that count their classes from 1 without a gap, else 0.
+
+    The class 0, which has no example, would be an output that is never right.
+    """
+    present = np.unique(y)
+    return int(len(present) > 1 and np.array_equal(present, np.arange(1, len(present) + 1)))
 
 
 def _check_known(flat: ByName, count: int) -> None:

@@ -35,6 +35,10 @@ def objects(*values: object) -> np.ndarray:
         (np.eye(3)[[1, 0, 2]], [1, 0, 2], ("0", "1", "2")),
         (np.eye(4, dtype=bool)[[1, 0, 2]], [1, 0, 2], ("0", "1", "2", "3")),
         (objects(1, 0, 2), [1, 0, 2], ("0", "1", "2")),
+        # Counted from 1: no class 0, which no row has.
+        (np.array([2, 1, 3], np.uint8), [1, 0, 2], ("1", "2", "3")),
+        (np.array([3, 1, 3]), [3, 1, 3], ("0", "1", "2", "3")),
+        (np.eye(3)[[1, 2, 1]], [1, 2, 1], ("0", "1", "2")),
     ],
 )
 def test_classes_become_numbers(given, expected, names):
