@@ -36,7 +36,7 @@ def load_data(
     if isinstance(source, str):
         loaded = datasets.load(source, options.data_dir, final, task=task, names=names, folder=folder)
     elif callable(source):
-        loaded = arrays.call(source, names, final, task, folder)
+        loaded = arrays.call(source, names, final, task, folder, options.split_seed)
     elif options.source is None:
         raise ObjectiveBrokenError(
             "dataset must be the name of a data set or a function that returns arrays, or data are given with --data"

@@ -60,15 +60,16 @@ def call(
     test: bool,
     task: TaskName = "classes",
     folder: Path | None = None,
+    seed: int = 0,
 ) -> Arrays:
-    """Return the arrays of a user's function: pairs of inputs and targets.
+    """Return the arrays of a user's function: pairs of inputs and targets. Its random numbers begin with `seed`.
 
     One pair is the training set, two are the training and the test set, three the training, validation and test set.
 
     Raises:
         DataDamagedError: the function returns something else.
     """
-    found = returned.call(function)
+    found = returned.call(function, seed)
     try:
         return checked(found.splits, task, names or found.classes, folder, test=test)
     except ArrayInvalidError as exc:

@@ -6,9 +6,7 @@ import atexit
 import gc
 import os
 import pickle
-import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,8 +16,6 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
-
-import numpy as np
 
 import hpo.errors
 from hpo.devices.cores import usable_cores
@@ -33,6 +29,7 @@ from hpo.trainer.output import flush_output
 from objectives import backend
 from objectives.data.returned.module_state import ModuleState, UnshareableError
 from objectives.data.returned.reading import Read, Watch, mapped, read
+from objectives.data.returned.seeding import seeded
 from objectives.data.returned.store import FileStore, Kept, StoredArray
 from objectives.values import type_name
 
@@ -89,13 +86,13 @@ def run(
 ) -> NoReturn:
     """Call a data function in this process, send the data set that it returns, and end the process with its group.
 
-    Large arrays are kept in `folder`; frameworks are seeded with `seed`; `guard` closes with the template.
+    Large arrays are kept in `folder`; random numbers begin with `seed`; `guard` closes with the template.
     """
     own = os.getpid()
     try:
         _prepare(guard)
-        seed_frameworks(seed)
-        found = read(function, FileStore(folder), _reporter(connection))
+        with seeded(seed):
+            found = read(function, FileStore(folder), _reporter(connection))
         _send(connection, found, state, own)
     # User code may raise anything; it is reported.
     except BaseException as exc:  # noqa: BLE001
@@ -124,15 +121,6 @@ def _prepare(guard: int) -> None:
         # The whole memory of a GPU would be taken, although others train on it.
         for one in backend.BACKENDS.values():
             one.share_gpu(None)
-
-
-def seed_frameworks(seed: int) -> None:
-    """Seed the frameworks that are imported; Python's and NumPy's generators are seeded already."""
-    if "keras" in sys.modules:
-        states = random.getstate(), np.random.get_state()
-        sys.modules["keras"].utils.set_random_seed(seed % 2**32)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 def _reporter(connection: Connection) -> Watch:

@@ -52,7 +52,7 @@ class DataProcess:
     """Calls data functions, each in a process of its own."""
 
     def __init__(self, folder: Path, seed: int, watch: Watch, check: ThreadCheck) -> None:
-        """Keep large arrays in files without names in `folder`; `seed` is that of frameworks' random numbers."""
+        """Keep large arrays in files without names in `folder`; random numbers of functions begin with `seed`."""
         self.notes: list[str] = []
         """Sentences on how data were read."""
         self._folder = folder

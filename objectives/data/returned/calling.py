@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from objectives.data.returned.reading import Read, read
+from objectives.data.returned.seeding import seeded
 from objectives.data.returned.store import MemoryStore
 
 Caller = Callable[[Callable[[], Any]], Read]
@@ -15,8 +16,8 @@ Caller = Callable[[Callable[[], Any]], Read]
 _callers: list[Caller] = []
 
 
-def call(function: Callable[[], Any]) -> Read:
-    """Return the data set of a data function as arrays.
+def call(function: Callable[[], Any], seed: int = 0) -> Read:
+    """Return the data set of a data function as arrays; random numbers begin with `seed`.
 
     Raises:
         DataDamagedError: it returns something else than data.
@@ -24,7 +25,8 @@ def call(function: Callable[[], Any]) -> Read:
     """
     if _callers:
         return _callers[-1](function)
-    return read(function, MemoryStore(), lambda *_: None)
+    with seeded(seed):
+        return read(function, MemoryStore(), lambda *_: None)
 
 
 @contextmanager

@@ -20,10 +20,9 @@ import pytest
 
 from hpo.errors import DataMissingError, DiskFullError, ObjectiveBrokenError
 from hpo.process.process_groups import adopt_orphans
-from hpo.trainer.template import data_function
 from hpo.trainer.template.data_process import DataProcess, traceback_in_function
 from hpo.trainer.template.fork_safety import ThreadCheck
-from objectives.data.returned import store
+from objectives.data.returned import seeding, store
 from objectives.data.returned.module_state import UnshareableError
 
 LARGE = np.arange(3 * (store.MOST_INLINE_BYTES // 4), dtype=np.int32).reshape(-1, 4)
@@ -32,7 +31,7 @@ LARGE = np.arange(3 * (store.MOST_INLINE_BYTES // 4), dtype=np.int32).reshape(-1
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataProcess:
     # Other tests may have started TensorFlow here, which a fork cannot use.
-    monkeypatch.setattr(data_function, "seed_frameworks", lambda _: None)
+    monkeypatch.setattr(seeding, "FRAMEWORKS", ())
     return DataProcess(tmp_path / "cache", 0, lambda *_: None, ThreadCheck())
 
 
