@@ -131,7 +131,7 @@ def main() -> None:
         f"{images:,} training images, {epochs} epochs, {PARAMS}; seeds 0 to {options.rounds - 1}.",
         "Times arrays: median ratio of the rounds, with minimum and maximum.",
         "Same numbers: losses and accuracies of all epochs, to the last digit, but for the validation loss, a mean over"
-        " rows in another order. They differ where image-resnet takes another fill from its images than cifar-resnet's.",
+        " rows in another order. They differ where image-resnet fills with another level than cifar-resnet.",
     )
     found: dict[str, list[Measured]] = {ARRAYS: [], FOLDER: [], ORDERED: []}
     os.environ.update(template_environment())
