@@ -156,7 +156,9 @@ class KerasObjective(Objective):
         return "" if self._data is None else describe(type(self).dataset, self._options, self._data)
 
     def data_warning(self) -> str:
-        """Return a line on a part that the loaded data lack; empty if they are complete."""
+        """Return a line on a part that the loaded data lack or that is invalid; empty if they are complete."""
+        if self._data is not None and self._data.test_problem:
+            return f"the test set, which hpo retrain needs, is invalid: {self._data.test_problem}; correct it"
         if self._data is None or self._data.has_test:
             return ""
         return "there is no test set, which hpo retrain needs: let the data function return a second pair before it"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class Arrays:
     """Mean and deviation of all training images, if they are known; else they are computed."""
     has_test: bool = True
     """Whether there is a test set, loaded or not."""
+    test_problem: str = ""
+    """Reason why a final run refuses the inputs of the test set; empty if it accepts them."""
     task: TaskName = "classes"
     classes: tuple[str, ...] | None = None
     """Names of classes, labels or targets; None: numbers."""
@@ -71,7 +74,9 @@ def call(
     """
     found = returned.call(function, seed)
     try:
-        return checked(found.splits, task, names or found.classes, folder, test=test)
+        return checked(
+            found.splits, task, names or found.classes, folder, test=test, tolerates_test_inputs=not test
+        )
     except ArrayInvalidError as exc:
         raise DataDamagedError(f"{named(function)} returns invalid data: {exc}") from exc
 
@@ -88,25 +93,29 @@ def checked(
     folder: Path | None = None,
     *,
     test: bool = True,
+    tolerates_test_inputs: bool = False,
 ) -> Arrays:
     """Return the inputs and targets of each split in the form of their task, those for training first.
 
     `names` are declared names of classes, labels or targets. Unless `test`, the test set is checked and left out. Large
-    converted arrays are written to `folder`, if given.
+    converted arrays are written to `folder`, if given. `tolerates_test_inputs`: invalid ones, which trials do not need,
+    are noted in `test_problem`.
 
     Raises:
         ArrayInvalidError: they cannot be trained on.
     """
-    found = {
-        split: inputs.checked(x, f"x_{split}", folder, trains=split == "train")
-        for split, (x, _) in pairs.items()
-    }
+    found: dict[str, Inputs] = {}
+    problems: list[str] = []
+    for split, (x, _) in pairs.items():
+        with _noted(problems, tolerates_test_inputs and split == "test"):
+            found[split] = inputs.checked(x, f"x_{split}", folder, trains=split == "train")
     y, classes = targets.converted(task, {f"y_{split}": y for split, (_, y) in pairs.items()}, names)
     for split, x in found.items():
-        rows, labels = inputs.count(x), len(y[f"y_{split}"])
-        if rows != labels:
-            raise ArrayInvalidError(f"x_{split} has {rows} rows but y_{split} {labels}")
-        _check_alike(found["train"], x, split)
+        with _noted(problems, tolerates_test_inputs and split == "test"):
+            rows, labels = inputs.count(x), len(y[f"y_{split}"])
+            if rows != labels:
+                raise ArrayInvalidError(f"x_{split} has {rows} rows but y_{split} {labels}")
+            _check_alike(found["train"], x, split)
     targets.check_learnable(y["y_train"], classes, task)
     valid = next((split for split in found if split in VALIDATION), None)
     return Arrays(
@@ -117,9 +126,21 @@ def checked(
         x_valid=None if valid is None else found[valid],
         y_valid=None if valid is None else y[f"y_{valid}"],
         has_test="test" in pairs,
+        test_problem="".join(problems[:1]),
         task=task,
         classes=classes,
     )
+
+
+@contextmanager
+def _noted(problems: list[str], noted: bool) -> Iterator[None]:
+    """Note the problem of arrays if `noted`, else let it be raised."""
+    try:
+        yield
+    except ArrayInvalidError as exc:
+        if not noted:
+            raise
+        problems.append(str(exc))
 
 
 def _check_alike(train: Inputs, other: Inputs, split: str) -> None:

@@ -49,6 +49,8 @@ class Data:
     """Standard deviation of each channel, likewise; never zero."""
     has_test: bool = True
     """Whether a final run can have a test set."""
+    test_problem: str = ""
+    """Reason why a final run refuses the inputs of the test set; empty if it accepts them."""
     folds: tuple[tuple[Indices, Indices], ...] = ()
     """Rows of `x_train` that each fold trains on and holds out, sorted; empty: there is one split."""
     task: TaskName = "classes"
@@ -127,6 +129,7 @@ def split(arrays: Arrays, options: DataOptions, final: bool, classes: tuple[str,
         mean=mean,
         std=std,
         has_test=arrays.has_test or fraction is not None,
+        test_problem=arrays.test_problem,
         task=arrays.task,
     )
 
@@ -189,6 +192,7 @@ def _in_folds(arrays: Arrays, options: DataOptions, k: int, classes: tuple[str, 
         mean=mean,
         std=std,
         has_test=arrays.has_test or made_test_fraction(arrays, options) is not None,
+        test_problem=arrays.test_problem,
         task=arrays.task,
         folds=tuple(
             (np.searchsorted(used, train), np.searchsorted(used, held_out)) for train, held_out in folds
