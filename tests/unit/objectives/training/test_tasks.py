@@ -88,6 +88,14 @@ def test_final_run_of_each_task_records_and_exports_usable_outputs(task, tmp_pat
         assert right.mean() == pytest.approx(found["test_accuracy"])
 
 
+@pytest.mark.parametrize("task", TARGETS)
+def test_final_run_with_many_mistakes_has_an_interval_of_each_score(task):
+    found = trained(made(task), total=1, final=True).results
+    assert found["test_intervals"].keys() == {f"test_{name}" for name in TESTED[task]} | {"test_loss"}
+    for name, (low, high) in found["test_intervals"].items():
+        assert low <= found[name] <= high
+
+
 def balanced_error(targets, outputs):
     assert outputs.shape == (len(targets), 3)
     return float((outputs.argmax(axis=1) != targets).mean())
