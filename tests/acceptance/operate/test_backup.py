@@ -13,7 +13,7 @@ from storage.embedded.server import EmbeddedServer
 from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Service
 
-EPOCHS = 4
+EPOCHS = 16
 WIDE = ("--workers", 2, "--epochs", EPOCHS, "--pruner", "none")
 
 
@@ -65,13 +65,14 @@ def test_restored_study_continues_on_another_server(
         # So that every id there is taken: of Optuna's rows and of ours, reservation_ids included.
         assert elsewhere.launched("Counted", "--trials", 12, study="other").code == 0
         assert elsewhere.hpo("delete", "--study", "other", "--yes").code == 0
-    service.set(TEST_EPOCH_SECONDS=0.2)
-    agent = service.launch("Counted", "--trials", 6, *WIDE)
-    service.wait_for_epoch(2, trials=3)
+    assert service.launched("Gated", "--trials", 2, *WIDE).code == 0
+    service.set(TEST_GATE=tmp_path / "gate")
+    agent = service.start("launch", "--study", "s", "--trials", 6, "--workers", 2)
+    service.wait_for_epoch(EPOCHS - 1, trials=4)
     agent.send_signal(signal.SIGTERM)
     assert agent.wait().code == 130
     interrupted = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NULL AND epochs > 0")
-    assert interrupted > 0
+    assert interrupted == 2
     service.hpo("backup", "--study", "s", "-o", file).clean()
     # The file is all that goes along.
     restored = elsewhere.hpo("restore", file).clean()
@@ -79,7 +80,6 @@ def test_restored_study_continues_on_another_server(
     assert as_optuna_sees_it(elsewhere) == as_optuna_sees_it(service)
     for query in OURS:
         assert elsewhere.rows(query) == service.rows(query)
-    elsewhere.set(TEST_EPOCH_SECONDS=0)
     assert elsewhere.hpo("launch", "--study", "s", "--trials", 8).code == 0
     elsewhere.check_records(8, EPOCHS)
     resumed = elsewhere.value(
@@ -91,9 +91,7 @@ def test_restored_study_continues_on_another_server(
 
 
 def test_backup_of_running_study_is_consistent(service: Service, tmp_path: Path) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.3)
-    agent = service.launch("Counted", "--trials", 8, *WIDE)
-    service.wait_for_epoch(3, trials=2)
+    agent = service.begin(trials=8, workers=2, epochs=EPOCHS, epoch_seconds=0.3)
     file = tmp_path / "running.gz"
     assert service.hpo("backup", "--study", "s", "-o", file).code == 0
     assert agent.alive
@@ -110,11 +108,12 @@ def test_backup_of_running_study_is_consistent(service: Service, tmp_path: Path)
     )
     for epochs, recorded, last in service.rows(gaps):
         assert epochs == recorded == (last or 0)
-    assert agent.wait().code == 0
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait().code == 130
     # Both go on, each on its own.
     service.set(TEST_EPOCH_SECONDS=0)
-    assert service.hpo("launch", "--study", "copy").code == 0
     for name in ("s", "copy"):
+        assert service.hpo("launch", "--study", name).code == 0
         finished = "SELECT count(*) FROM hpo.trials JOIN hpo.studies USING (study_id) WHERE name = :n AND told_optuna"
         assert service.value(finished, n=name) == 8
         assert len(service.study(name).get_trials()) == 8
