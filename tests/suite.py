@@ -35,7 +35,7 @@ FIRST: dict[str, list[str]] = {
 }
 NEXT: dict[str, list[str]] = {
     "unit and property tests": [
-        *(sys.executable, "-m", "pytest", "-q", "tests/unit", *PROPERTIES),
+        *("nice", "-n", "5", sys.executable, "-m", "pytest", "-q", "tests/unit", *PROPERTIES),
         *(f"--ignore={folder}" for folder in TENSORFLOW),
     ],
     "tests of the Ray engine": [sys.executable, "-m", "pytest", *WITHOUT_HYPOTHESIS, "-q", CLUSTER],
@@ -47,13 +47,14 @@ COLLECTION = [sys.executable, "-m", "pytest", *WITHOUT_HYPOTHESIS, "--collect-on
 
 WORKERS = os.environ.get("WORKERS", "6")
 SERVICE = [
-    *("nice", "-n", "5", sys.executable, "-m", "pytest", "--numprocesses", WORKERS, "--dist", "loadgroup"),
+    *("nice", "-n", "10", sys.executable, "-m", "pytest", "--numprocesses", WORKERS, "--dist", "loadgroup"),
     *WITHOUT_HYPOTHESIS,
     *TESTS,
 ]
 """The longest part, whose progress is shown. Its tests are handed out one by one, because some take a minute.
 
-Parts of one process would get a tenth of the machine next to its workers, and end last.
+Parts of one process would get a tenth of the machine next to its workers, and end last: the fewer processes a part has,
+the higher its priority, and most of all that with TensorFlow.
 """
 
 

@@ -48,6 +48,9 @@ def test_leases_of_a_hung_agent_expire(
     """The renewing thread runs, but the agent's loop does not."""
     claim = study.claimed()
     live = "SELECT lease_until > clock_timestamp() FROM hpo.attempts WHERE attempt_id = :id"
+    # The claim's own lease is long: without this wait, no renewal may come before the agent counts as hung.
+    until = study.attempt(claim).lease_until
+    wait_for(lambda: study.attempt(claim).lease_until < until)
     monkeypatch.setattr(agent_leases, "STUCK_SECONDS", 0.3)
     wait_for(lambda: not study.row(live, claim.attempt_id)[0])
     monkeypatch.setattr(agent_leases, "STUCK_SECONDS", 600.0)
