@@ -9,30 +9,28 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from hpo import formatting
-from hpo.agent import failure_policy
-from hpo.agent.attempts import AttemptTable, RunningAttempt
+from hpo.agent.attempts import AttemptTable
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.leases import LeaseRenewal
 from hpo.agent.rung_scores import rung_scores
-from hpo.agent.store.errors import is_of_trial
+from hpo.agent.running_attempt import RunningAttempt
+from hpo.agent.settlement import Settlement
 from hpo.agent.store.snapshots import StudySnapshot
 from hpo.agent.store.tells import STALE_SECONDS
 from hpo.agent.store.trial_store import TrialStore
 from hpo.agent.trial_limit import TrialLimit
 from hpo.agent.view import StudyView
 from hpo.devices.provenance import DATA
-from hpo.errors import DiskFullError, InvalidParameterError
+from hpo.errors import InvalidParameterError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
-from hpo.search.open_overrides import without_parameter
 from hpo.search.pruners import freeze_thaw_of
 from hpo.terminal.progress import Progress
-from hpo.trainer.failures import one_line, traceback_of
+from hpo.trainer.failures import one_line
 from hpo.trainer.messages import (
     Annotate,
     Command,
@@ -46,7 +44,6 @@ from hpo.trainer.messages import (
 )
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.workload import Workload
-from storage.attempts import LeaseLostError
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +76,13 @@ class Agent(Workload[RunningAttempt]):
         self._lease_renewal = lease_renewal
         self._cleanup = cleanup
         self._view = StudyView(store.name, store.spec, supervisor, progress)
+        self._settlement = Settlement(store, supervisor, attempts, cleanup, self._view)
         self._timeout_seconds = timeout_seconds
         self._timeout_at = math.inf
         self._trial_limit = TrialLimit(self._spec.trial_timeout_seconds)
         rule = freeze_thaw_of(self._spec)
         self._rungs = () if rule is None else rule.rungs
         self._failing = 0
-        self._narrowing_checked = False
         self._poll_at = self._sweep_at = self._paused_at = 0.0
 
     def run(self) -> ExitCode:
@@ -116,8 +113,8 @@ class Agent(Workload[RunningAttempt]):
             self._sweep_at = now + SWEEP_SECONDS
             self._cleanup.keep_orphaned_logs(self._attempts.held(), self._store.times.lease_seconds)
             self._cleanup.remove_checkpoints()
-        if now >= self._poll_at:
-            self._poll_at = now + POLL_SECONDS
+        if now >= self._poll_at or self._settlement.changed:
+            self._poll_at, self._settlement.changed = now + POLL_SECONDS, False
             self._store.reap_expired()
             self._store.note_data(self._supervisor.pool.versions.get(DATA, ""))
             self._apply(self._store.refresh())
@@ -126,14 +123,14 @@ class Agent(Workload[RunningAttempt]):
         if not self._supervisor.paused:
             overdue = self._trial_limit.overdue(self._attempts.in_slots, self._supervisor.listened_at)
             for slot, attempt in overdue.items():
-                self._time_out(slot, attempt)
+                self._settlement.end(slot, attempt, self._trial_limit.finished)
 
     def _apply(self, snapshot: StudySnapshot) -> None:
         self._view.refresh(snapshot)
         counts = snapshot.counts
         if counts.failing != self._failing and counts.left:
             self._failing = counts.failing
-            self._check_failures()
+            self._settlement.stop_if_failing()
         if snapshot.desired_state == "stop" and not self._shutdown.begun:
             log.info("the study was stopped: hpo launch continues it")
             self._shutdown.stop()
@@ -159,32 +156,9 @@ class Agent(Workload[RunningAttempt]):
             attempt.began_at += now - self._paused_at
             attempt.limit_at += now - self._paused_at
 
-    def _time_out(self, slot: int, attempt: RunningAttempt) -> None:
-        self._supervisor.kill(slot, attempt)
-        with self._dropping_lost(slot, attempt):
-            self._settle(slot, attempt, self._trial_limit.finished)
-
-    @contextmanager
-    def fencing(self, slot: int, run: RunningAttempt) -> Iterator[None]:
+    def fencing(self, slot: int, run: RunningAttempt) -> AbstractContextManager[None]:
         """Drop the attempt if another agent has ended it; fail its trial if its event cannot be handled."""
-        try:
-            with self._dropping_lost(slot, run):
-                yield
-        # Values of one trial may end this trial only: other agents would end at the same one in turn.
-        except Exception as exc:
-            if not is_of_trial(exc):
-                raise
-            self._supervisor.kill(slot, run)
-            error = f"an event of the trial cannot be handled: {one_line(exc)}"
-            with self._dropping_lost(slot, run):
-                self._settle(slot, run, Finished(Outcome.BUG, error, traceback_of(exc)))
-
-    @contextmanager
-    def _dropping_lost(self, slot: int, run: RunningAttempt) -> Iterator[None]:
-        try:
-            yield
-        except LeaseLostError as exc:
-            self._attempts.drop_lost(slot, run, str(exc))
+        return self._settlement.fencing(slot, run)
 
     # Scheduling.
 
@@ -244,7 +218,7 @@ class Agent(Workload[RunningAttempt]):
         if run.detached or (epochs is not None and record.epoch >= epochs):
             return
         if exceeded:
-            self._time_out(slot, run)
+            self._settlement.end(slot, run, self._trial_limit.finished)
             return
         if record.epoch in self._rungs and self._pause_at_rung(slot, run, record.epoch):
             return
@@ -299,85 +273,19 @@ class Agent(Workload[RunningAttempt]):
         self._store.annotate(run.attempt_id, event)
 
     def on_finished(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
-        if finished.value is not None:
-            run.value = finished.value
-        match finished.outcome:
-            case Outcome.PREEMPTED:
-                self._attempts.release(slot, run)
-            case Outcome.MISFIT:
-                self._attempts.restart(slot, run, finished.error)
-            case Outcome.DISK_FULL:
-                # An agent that finished the trial in our place removes its folder: then our disk is not full.
-                self._store.check_held(run.attempt_id)
-                self._attempts.release(slot, run)
-                self._shutdown.stop(DiskFullError(finished.error))
-            case Outcome.COMPLETE if run.value is None or not math.isfinite(run.value):
-                # The last epoch may have been reported by an earlier attempt, on another machine.
-                error = f"{self._spec.metric} is not finite"
-                self._settle(slot, run, replace(finished, outcome=Outcome.DIVERGED, error=error))
-            case _:
-                self._settle(slot, run, finished)
-
-    def _settle(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
-        outcome = finished.outcome
-        value = finished.value
-        if value is None and run.judged is not None:
-            value = run.judged.value
-        if outcome not in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT):
-            value = None
-        seconds = time.monotonic() - run.began_at
-        if outcome.counts:
-            self._attempts.prefetcher.record_trial(seconds)
-            self._warn_of_narrowing(run)
-        self._store.settle(run.attempt_id, outcome, value, finished.error, finished.traceback)
-        self._attempts.drop(slot, run)
-        self._cleanup.checkpoints_of(run.claim.reservation_id).delete()
-        self._poll_at = 0.0
-        self._view.trial_ended(run, finished, value, seconds)
-        if outcome is Outcome.BUG:
-            self._check_failures()
-
-    def _warn_of_narrowing(self, run: RunningAttempt) -> None:
-        """Warn of `--param` that the first trial to end did not use; the launch's end reports on all trials."""
-        for warning in (
-            without_parameter(self._spec.narrowing, run.params) if not self._narrowing_checked else ()
-        ):
-            log.warning(warning, extra=run.context)
-        self._narrowing_checked = True
+        self._settlement.finish(slot, run, finished)
 
     def on_killed(self, slot: int, run: RunningAttempt) -> None:
-        if run.pruned:
-            self._settle(slot, run, Finished(Outcome.PRUNED))
-        else:
-            self._attempts.release(slot, run)
+        self._settlement.finish_killed(slot, run)
 
     def on_lost(self, slot: int, run: RunningAttempt, reason: str, outcome: Outcome) -> None:
-        self._store.lose(run.attempt_id, reason, outcome)
-        self._attempts.drop(slot, run)
-        self._attempts.keep_order()
-        fields = {"outcome": outcome, "epochs": run.epoch}
-        log.warning(f"lost after {run.epoch} epochs: {reason}", extra={**run.context, "fields": fields})
-        self._poll_at = 0.0
-        self._check_failures()
+        self._settlement.lose(slot, run, reason, outcome)
 
     def _record(self, run: RunningAttempt, records: Sequence[EpochRecord]) -> None:
         if not records:
             return
         reports = self._store.record(run.attempt_id, run.trial_id, records)
         run.record(records[-1], reports, self._spec)
-
-    def _check_failures(self) -> None:
-        """Stop early if the objective itself is broken, or if no trial ever finishes, on whichever host."""
-        if self._shutdown.begun:
-            return
-        reason = failure_policy.reason_to_stop(self._store, self._spec.max_failed)
-        if reason is None:
-            return
-        error, at_once = reason
-        if at_once:
-            self._shutdown.begin(ExitCode.DONE, 0.0, error)
-        else:
-            self._shutdown.stop(error)
 
     def show(self) -> None:
         if self._lease_renewal.last_error:

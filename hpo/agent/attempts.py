@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.prefetch import PrefetchedTrial, Prefetcher
+from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.store.errors import is_of_trial
 from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import HpoError
-from hpo.files.bounded_log import AttemptLog
 from hpo.outcomes import Outcome
 from hpo.search.pruners import can_prune, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS
 from hpo.search.spec import StudySpec
-from hpo.terminal.progress import SlotView
 from hpo.trainer.failures import one_line, traceback_of
-from hpo.trainer.messages import EpochRecord, Start
+from hpo.trainer.messages import Start
 from hpo.trainer.supervisor import Supervisor
-from hpo.trainer.workload import SupervisedRun
-from objectives.base import Params
-from objectives.trial_value import Reported, chosen
 from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts
 from storage.claims import Claim, NoWork
@@ -37,60 +31,6 @@ MOST_AHEAD = 16
 
 CLAIM_RETRY_SECONDS = 1.0
 """Time before the budget is asked for work again when it had none."""
-
-
-@dataclass(kw_only=True)
-class RunningAttempt(SupervisedRun):
-    """An attempt in a slot."""
-
-    claim: Claim
-    trial_id: int
-    number: int
-    params: Params
-    log: AttemptLog
-    began_at: float = field(default_factory=time.monotonic)
-    value: float | None = None
-    """Value of the objective's metric after the last epoch, or the one that the objective returned."""
-    judged: Reported | None = None
-    """Report whose value is the trial's so far."""
-    reports: list[Reported] = field(default_factory=list)
-    """Values of the objective's metric by epoch, those of earlier attempts included."""
-    paused: bool = False
-    """Whether freeze-thaw has paused the trial, so that its trainer ends."""
-    trained_seconds: float = 0.0
-    """Time of its epochs, those of earlier attempts included."""
-    limit_at: float = math.inf
-    """Time when the trial will have trained for too long, by the supervisor's clock."""
-
-    @property
-    def attempt_id(self) -> int:
-        return self.claim.attempt_id
-
-    @property
-    def context(self) -> Mapping[str, object]:
-        return {"trial": self.number, "attempt": self.attempt_id}
-
-    def record(self, last: EpochRecord, reports: Sequence[Reported], spec: StudySpec) -> None:
-        """Note the last epoch, and the objective's metric by epoch as far as it is known."""
-        self.epoch, self.fraction = last.epoch, 0.0
-        self.images_per_second = last.metrics.get("images_per_second", self.images_per_second)
-        if reports:
-            self.reports += reports
-            self.value = reports[-1].value
-            known = [self.judged] if self.judged is not None else []
-            self.judged = chosen([*known, *reports], spec.value, maximize=spec.direction == "maximize")
-
-    def view(self, device: str, epochs: int | None) -> SlotView:
-        return SlotView(
-            device=device,
-            run=str(self.number),
-            epoch=self.epoch,
-            epochs=epochs,
-            fraction=self.fraction,
-            value=self.value,
-            images_per_second=self.images_per_second,
-            note=self.note,
-        )
 
 
 class AttemptTable:

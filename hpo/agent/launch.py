@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from hpo.agent.agent import Agent
-from hpo.agent.attempts import AttemptTable, RunningAttempt
+from hpo.agent.attempts import AttemptTable
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.image_data import images_in_use
 from hpo.agent.leases import LeaseRenewal
 from hpo.agent.model_check import check_model
 from hpo.agent.next_steps import log_next_steps
 from hpo.agent.outages import training_retry
+from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.store.trial_store import TrialStore
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError, UsageError

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from hpo import formatting
-from hpo.agent.attempts import RunningAttempt
+from hpo.agent.running_attempt import RunningAttempt
 from hpo.outcomes import Outcome
 from hpo.trainer.messages import EpochRecord, Finished, Started
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from hpo.agent.attempts import RunningAttempt
+from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.store.snapshots import StudySnapshot
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
