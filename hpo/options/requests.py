@@ -267,6 +267,14 @@ class RetrainRequest:
         kind=COUNT,
         metavar="K",
     )
+    racing: bool = option_field(
+        True,
+        "Train all seeds of all candidates of --top. By default, one that has hardly a chance to win any more is "
+        "dropped after two seeds or more; the default configuration never is, so that the winner is compared with it.",
+        "--no-racing",
+        kind="flag",
+        show_default="off",
+    )
     epochs: int | None = option_field(
         None,
         "Epochs of each run.",

@@ -63,6 +63,7 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         selection = (retrain.metrics or {}).get("selection")
         if selection is not None:
             arguments += ["--top", str(selection.get("top", len(selection["candidates"])))]
+            arguments += ["--no-racing"] if selection.get("racing") is False else []
         if declares_epochs(spec) and retrain.config.get("epochs") != spec["epochs"]:
             arguments += ["--epochs", str(retrain.config["epochs"])]
         limit = retrain.config.get("data", {}).get("limit")

@@ -19,7 +19,7 @@ from hpo.report.mistakes import mistakes_section
 from hpo.report.study_comparison import matches_search
 from hpo.report.task_sections import task_sections
 from hpo.report.trial_axes import epoch_axis
-from hpo.retrain.selection import named, selection_lines
+from hpo.retrain.selection import fresh_seeds, named, selection_lines
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
 
@@ -89,8 +89,8 @@ def _selection(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]
         return []
     candidates, default = selection["candidates"], default_params(history)
     text = (
-        f"{len(candidates)} candidates were trained from {len(selection['seeds'])} fresh seeds "
-        f"each and compared by {selection['metric']} on validation data, without the test set:"
+        f"{len(candidates)} candidates were trained from {fresh_seeds(selection)} each and compared by"
+        f" {selection['metric']} on validation data, without the test set:"
     )
     lines = [
         line + (" (the default configuration)" if own and one["trial"] is not None else "")
@@ -102,13 +102,16 @@ def _selection(history: StudyHistory, metrics: Mapping[str, Any]) -> list[Block]
 
 
 def _indistinguishable(selection: Mapping[str, Any], default: Mapping[str, Any] | None) -> list[Block]:
-    """Return a sentence on the candidates from which the chosen one does not differ significantly.
+    """Return a sentence on the candidates of all seeds from which the chosen one does not differ significantly.
 
     The comparison with the default configuration is planned and stands by itself, as in the summary; the others are
     corrected for their number.
     """
     chosen = next((one for one in selection["candidates"] if one["chosen"]), None)
-    others = [one for one in selection["candidates"] if not one["chosen"] and not one["failure"]]
+    # A test of those that were dropped, because they were behind, would find what the race looked for.
+    others = [
+        one for one in selection["candidates"] if not (one["chosen"] or one["failure"] or one.get("dropped"))
+    ]
     if chosen is None or not others:
         return []
     tests = [welch(chosen["values"], one["values"]) for one in others]
@@ -132,7 +135,12 @@ def _indistinguishable(selection: Mapping[str, Any], default: Mapping[str, Any] 
             " except for the default configuration" if default in others else ""
         )
     if not alike:
-        text = f"The chosen one is significantly better than each of the others at 95 % ({method})."
+        all_seeds = (
+            " that were not dropped" if any(one.get("dropped") for one in selection["candidates"]) else ""
+        )
+        text = (
+            f"The chosen one is significantly better than each of the others{all_seeds} at 95 % ({method})."
+        )
     else:
         text = f"Indistinguishable from the chosen one at 95 %: {', '.join(alike)} ({method})."
     return [Paragraph(text)]

@@ -11,7 +11,7 @@ from hpo.export.config import Config
 from hpo.retrain.model_use import loading_lines
 from hpo.retrain.plan import Plan
 from hpo.retrain.results import SeedResult, summaries
-from hpo.retrain.selection import Selection, selection_lines
+from hpo.retrain.selection import Selection, fresh_seeds, selection_lines
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +37,16 @@ def report_epochs(config: Config) -> None:
         )
 
 
-def report_selection(selection: Selection, seeds: int) -> None:
+def report_selection(selection: Selection) -> None:
     """Log the results of the candidates."""
     shown, config = selection.to_json(), selection.winner
     limit = config.data.get("limit")
+    fresh = fresh_seeds(shown)
     images = "all" if limit is None else f"{limit:,}"
     log.info(
-        f"{shown['metric']} from {seeds} fresh seeds:"
+        f"{shown['metric']} from {fresh}:"
         if config.epochs is None
-        else f"{shown['metric']} on validation examples from {seeds} fresh seeds, {config.epochs}"
+        else f"{shown['metric']} on validation examples from {fresh}, {config.epochs}"
         f" epochs of {images} training examples:"
     )
     for line in selection_lines(shown):

@@ -41,6 +41,8 @@ class Plan:
     """Study that records the retrain; None if this database has none."""
     folder: Path
     """Folder of the results."""
+    default: int | None = None
+    """Index of the objective's default configuration among several; None if it does not compete."""
 
 
 def make_plan(database: Database, request: RetrainRequest, results_dir: Path) -> Plan:
@@ -59,8 +61,9 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
         if given is None:
             raise
     folder, source = results_dir / request.study, Source.SEARCH
+    default: int | None = None
     if given is None and request.trial is None:
-        configs = _candidates(database, request.study, request.top)
+        configs, default = _candidates(database, request.study, request.top)
     elif given is None:
         configs = [build_config(database, request.study, request.trial)]
     else:
@@ -92,26 +95,30 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
         source,
         study,
         folder,
+        default,
     )
 
 
-def _candidates(database: Database, name: str, top: int) -> list[Config]:
-    """Return up to `top` best configurations and, if they are to compete, the objective's default one.
+def _candidates(database: Database, name: str, top: int) -> tuple[list[Config], int | None]:
+    """Return up to `top` best configurations and, if they are to compete, the objective's default one, with its index.
 
     Only a comparison from fresh seeds shows whether the search has improved on the default.
     """
     configs = best_configs(database, name, top)
     spec = find_study(database, name).spec_json
     default, space = default_params(spec), space_from_json(spec["space"])
-    if top == 1 or default is None or any(same_params(one.params, default, space) for one in configs):
-        return configs
+    if top == 1 or default is None:
+        return configs, None
+    among = [same_params(one.params, default, space) for one in configs]
+    if any(among):
+        return configs, among.index(True)
     tried = [
         row.number
         for row in sorted_trials(database, name, by="value")
         if row.state == Outcome.COMPLETE and same_params(row.params, default, space)
     ]
     if tried:
-        return [*configs, build_config(database, name, tried[0])]
+        return [*configs, build_config(database, name, tried[0])], len(configs)
     untried = replace(
         configs[0],
         params=formatting.in_order(default, spec["space"]),
@@ -119,7 +126,7 @@ def _candidates(database: Database, name: str, top: int) -> list[Config]:
         value=None,
         value_epoch=None,
     )
-    return [*configs, replace(untried, device={}, versions={})]
+    return [*configs, replace(untried, device={}, versions={})], len(configs)
 
 
 def with_images(plan: Plan, data: DataOptions) -> Plan:

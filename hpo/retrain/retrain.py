@@ -158,24 +158,23 @@ class _Retrain:
         return pool.describe(loading_check(self.signals, pool, self.request.agent))
 
     def _selection(self, configs: Sequence[Config], folder: Path, pool: TrainerPool) -> Selection | None:
-        kept = read_selection(folder, configs, self.request.seeds)
+        kept = read_selection(folder, configs, self.request.seeds, racing=self.request.racing)
         if kept is not None:
             log.info(f"{named(kept.winner.trial)} was chosen before")
             return kept
         selection = select(
             configs,
-            self.request.seeds,
-            self.request.top,
+            self.request,
+            self.plan.default,
             folder,
             self.logs,
             pool,
             self.progress,
             self.signals,
-            self.request.agent,
         )
         if selection is not None:
             write_selection(folder, selection)
-            report_selection(selection, self.request.seeds)
+            report_selection(selection)
         return selection
 
     def _final(

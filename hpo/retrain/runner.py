@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +67,19 @@ class SeedRun(SupervisedRun):
         return {"trial": self.config.trial, "seed": self.seed}
 
 
+class Needs:
+    """The runs that have to be trained: here, all of them."""
+
+    @property
+    def note(self) -> str:
+        """Line of the live view on runs that are not needed; empty without one."""
+        return ""
+
+    def includes(self, run: SeedRun) -> bool:  # noqa: ARG002 - for those who choose
+        """Whether a result depends on a run; it is asked again after the end of each."""
+        return True
+
+
 class SeedRunner(Workload[SeedRun]):
     """Final runs, or runs by which a configuration is chosen, on one pool."""
 
@@ -80,8 +92,12 @@ class SeedRunner(Workload[SeedRun]):
         signals: SignalHandler,
         options: AgentOptions,
         on_trained: Callable[[], None] | None = None,
+        needs: Needs | None = None,
     ) -> None:
-        """Call `on_trained`, for final runs only, as soon as a run is about to open the test set."""
+        """Call `on_trained`, for final runs only, as soon as a run is about to open the test set.
+
+        Runs begin in their order; `needs` may end some early.
+        """
         self._title = title
         self._runs = runs
         self._supervisor: Supervisor[SeedRun] = Supervisor(
@@ -92,7 +108,7 @@ class SeedRunner(Workload[SeedRun]):
         self._signals = signals
         self._on_trained = on_trained
         self._final = on_trained is not None
-        self._waiting = deque(run for run in runs if not run.ended)
+        self._needs = needs or Needs()
         self._began_at = time.monotonic()
         self._pace = Pace()
         self._trained_before = sum(len(run.history) for run in runs)
@@ -106,17 +122,26 @@ class SeedRunner(Workload[SeedRun]):
         """
         with self._signals.deferred():
             self._supervisor.run(self)
-        return all(run.ended for run in self._runs)
+        return not self._open
+
+    @property
+    def _open(self) -> list[SeedRun]:
+        """Runs that still have to train, or do."""
+        return [run for run in self._runs if not run.ended and self._needs.includes(run)]
+
+    @property
+    def _waiting(self) -> list[SeedRun]:
+        """Open runs without a slot."""
+        training = {id(run) for run in self._supervisor.in_slots.values()}
+        return [run for run in self._open if id(run) not in training]
 
     def poll(self) -> None:
         for run in self._runs:
             run.printed.truncate()
 
     def schedule(self) -> bool:
-        for slot in self._supervisor.free_slots():
-            if not self._waiting:
-                break
-            run = self._waiting.popleft()
+        waiting = self._waiting
+        for slot, run in zip(self._supervisor.free_slots(), waiting, strict=False):
             if run.output is not None:
                 run.output.mkdir(parents=True, exist_ok=True)
             start = Start(
@@ -135,11 +160,10 @@ class SeedRunner(Workload[SeedRun]):
                 memory_bytes=self._supervisor.memory_bytes,
             )
             self._supervisor.start(slot, run, start)
-        return not self._waiting and not self._supervisor.in_slots
+        return not waiting and not self._supervisor.in_slots
 
     def release(self, slot: int, run: SeedRun) -> None:
         self._supervisor.detach(slot, run)
-        self._waiting.appendleft(run)
 
     def on_started(self, slot: int, run: SeedRun, event: Started) -> None:  # noqa: ARG002
         run.history, run.epoch = list(event.history), event.resumed_from
@@ -163,8 +187,9 @@ class SeedRunner(Workload[SeedRun]):
                 run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
                 shown = f"finished {len(run.history)} epochs {_shown(run, finished)}"
                 log.info(shown.rstrip(), extra=run.context)
+                self._end_needless()
             case Outcome.PREEMPTED:
-                self._waiting.appendleft(run)
+                pass
             case Outcome.MISFIT:
                 log.warning(
                     f"the checkpoint of epoch {run.epoch} does not fit the objective ({finished.error}): starting again"
@@ -172,7 +197,6 @@ class SeedRunner(Workload[SeedRun]):
                     extra=run.context,
                 )
                 run.folder.delete()
-                self._waiting.appendleft(run)
             case Outcome.DISK_FULL:
                 raise DiskFullError(finished.error)
             case outcome if outcome.is_infeasible and not self._final:
@@ -190,7 +214,6 @@ class SeedRunner(Workload[SeedRun]):
         run.lost += 1
         if run.lost < MAX_LOST:
             log.warning(f"lost after epoch {run.epoch} ({reason}): resuming", extra=run.context)
-            self._waiting.appendleft(run)
         elif outcome is Outcome.OUT_OF_MEMORY and not self._final:
             self._fail(run, f"{outcome} after epoch {run.epoch}", reason)
         else:
@@ -201,6 +224,13 @@ class SeedRunner(Workload[SeedRun]):
     def _fail(self, run: SeedRun, failure: str, reason: str) -> None:
         run.failure = failure
         log.warning(f"{failure}: {reason}", extra=run.context)
+        self._end_needless()
+
+    def _end_needless(self) -> None:
+        """End the runs that train although no result depends on them any more; their checkpoints stay."""
+        for slot, run in list(self._supervisor.in_slots.items()):
+            if not self._needs.includes(run):
+                self._supervisor.kill(slot, run)
 
     def _notify_trained(self, run: SeedRun, *, ended: bool = False) -> None:
         """Notify that a run has trained all its epochs, or has `ended` with fewer.
@@ -215,9 +245,10 @@ class SeedRunner(Workload[SeedRun]):
         done = sum(run.ended for run in self._runs)
         if self._pool.ready:
             self._pace.begin()
+        waiting = self._waiting
         trained = sum(len(run.history) for run in self._runs)
         # A run may end itself early.
-        total = sum(len(run.history) if run.ended else run.config.epochs or 0 for run in self._runs)
+        total = trained + sum((run.config.epochs or 0) - len(run.history) for run in self._open)
         slots = []
         for slot, device in enumerate(self._pool.devices):
             run = self._supervisor.in_slots.get(slot)
@@ -240,10 +271,10 @@ class SeedRunner(Workload[SeedRun]):
                 )
             )
         counts = Counts(
-            budget=len(self._runs),
+            budget=done + len(self._open),
             complete=done,
             running=len(self._supervisor.in_slots),
-            waiting=len(self._waiting),
+            waiting=len(waiting),
         )
         eta = self._pace.seconds_left(trained - self._trained_before, total - trained)
         self._progress.update(
@@ -255,6 +286,7 @@ class SeedRunner(Workload[SeedRun]):
                 slots=slots,
                 elapsed_seconds=time.monotonic() - self._began_at,
                 eta_seconds=eta if total > trained else None,
+                note=self._needs.note,
             )
         )
 

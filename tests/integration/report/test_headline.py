@@ -102,6 +102,22 @@ def test_gain_over_the_default_is_that_of_fresh_seeds(
     assert ("Indistinguishable from the chosen one at 95 %: trial 1" in text) == ("indist" in expected)
 
 
+def test_candidates_that_were_dropped_are_listed_and_not_tested(database: Database) -> None:
+    rows = study(database, "val_accuracy")
+    complete(rows, {"val_accuracy": 0.99}, "val_accuracy")
+    selection = candidates(
+        ({"learning_rate": 0.01}, [0.91, 0.92, 0.93], True),
+        (DEFAULT, [0.71, 0.72, 0.74], False),
+        ({"learning_rate": 0.02}, [0.70, 0.69], False),
+    )
+    selection["candidates"][2]["dropped"] = {"seeds": 2, "probability": 0.0004}
+    retrained(rows, {"test_accuracy": [0.9, 0.91]}, {}, selection=selection)
+    text = document_text(rows)
+    assert "3 candidates were trained from up to 3 fresh seeds each and compared by val_accuracy" in text
+    assert "dropped after 2 of 3 seeds, because its chance to win was below 0.1 %" in text
+    assert "significantly better than each of the others that were not dropped at 95 %" in text
+
+
 def test_no_gain_in_the_search_is_reported_once_candidates_competed(database: Database) -> None:
     rows = study(database, "val_accuracy")
     complete(rows, {"val_accuracy": 0.99}, "val_accuracy")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpo.export.config import Config
+from hpo.retrain.racing import Drop
 from hpo.retrain.results import SeedResult
 from hpo.retrain.runner import RetrainFailedError, SeedRun
 from hpo.retrain.selection import (
@@ -60,7 +61,7 @@ def test_candidate_without_a_final_metric_is_not_chosen() -> None:
         history=[EpochRecord(1, {"loss": 0.1}, 1.0)],
     )
     silent.result = SeedResult(1, tuple(silent.history), {}, 1.0)
-    judged = _candidate_of(config(0), [silent])
+    judged = _candidate_of(config(0), [silent], 1.0)
     assert (judged.mean, judged.failure) == (None, "recorded no finite val_accuracy after its last epoch")
     assert choose([judged, candidate(1, 0.1)], maximize=True) == 1
     assert (
@@ -78,29 +79,33 @@ def test_candidate_of_a_study_that_counts_by_the_best_epoch_does_too() -> None:
         config=counted, seed=1, folder=CheckpointFolder(Path("none")), log=Path("log"), history=losses
     )
     run.result = SeedResult(1, tuple(losses), {}, 1.0)
-    assert _candidate_of(counted, [run]).values == (0.9,)
+    assert _candidate_of(counted, [run], 1.0).values == (0.9,)
 
 
 def test_selection_is_read_again_for_the_same_candidates(tmp_path: Path) -> None:
     configs = [config(0), config(1)]
-    selection = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom")), 0, 2)
+    dropped = replace(candidate(1, 0.1), drop=Drop(1, 0.01))
+    selection = Selection((1, 2), (candidate(0, 0.8, 0.9), dropped), 0, 2)
     write_selection(tmp_path, selection)
-    assert read_selection(tmp_path, configs, 2) == selection
-    # Other candidates or seeds have no selection.
-    assert read_selection(tmp_path, configs, 3) is None
-    assert read_selection(tmp_path, configs[:1], 2) is None
+    assert read_selection(tmp_path, configs, 2, racing=True) == selection
+    # Other candidates, seeds or rules have no selection.
+    assert read_selection(tmp_path, configs, 3, racing=True) is None
+    assert read_selection(tmp_path, configs[:1], 2, racing=True) is None
+    assert read_selection(tmp_path, configs, 2, racing=False) is None
     (tmp_path / "selection.json").write_text("{")
-    assert read_selection(tmp_path, configs, 2) is None
+    assert read_selection(tmp_path, configs, 2, racing=True) is None
 
 
 def test_selection_is_shown_one_line_a_candidate() -> None:
     shown = Selection((1, 2), (candidate(0, 0.8, 0.9), candidate(1, failure="oom in epoch 1")), 0, 2)
     default = Candidate(replace(config(0), trial=None, value=None), (0.5,), 1.0)
-    shown = replace(shown, candidates=(*shown.candidates, default))
+    dropped = replace(candidate(2, 0.5), drop=Drop(1, 0.0123))
+    shown = replace(shown, candidates=(*shown.candidates, default, dropped))
     assert selection_lines(shown.to_json()) == [
         "trial 0: 0.8500 ± 0.0707 (in the search 0.9000), chosen",
         "trial 1: oom in epoch 1 (in the search 0.9000)",
         "default configuration: 0.5000",
+        "trial 2: 0.5000 (in the search 0.9000), dropped after 1 of 2 seeds, because its chance to win was 1.2 %",
     ]
 
 
