@@ -1,4 +1,4 @@
-"""The time that freeze-thaw takes to judge a trial at a rung and to choose the next one, in studies of many trials.
+"""The time that freeze-thaw takes to judge, choose and settle trials, in studies of many trials.
 
 `python -m bench.thaw` starts a PostgreSQL of its own and fills studies with plain SQL. Each decision is one
 transaction, which is rolled back.
@@ -16,8 +16,9 @@ from statistics import median
 
 from sqlalchemy import Connection, text
 
+from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw
-from storage import agents, claims, rungs
+from storage import agents, claims, leases, rungs
 from storage.engine import Database, open_database
 
 SIZES = (100, 1_000, 10_000)
@@ -94,8 +95,10 @@ def _fill(connection: Connection, study_id: int, trials: int) -> int:
 
 def main() -> None:
     """Print a row for each size."""
-    print("| configurations | claim of a paused trial | claim of a new one | judgement at the first rung |")
-    print("|---|---|---|---|")
+    print(
+        "| configurations | claim of a paused trial | claim of a new one | judgement at the first rung | settling |"
+    )
+    print("|---|---|---|---|---|")
     with (
         tempfile.TemporaryDirectory(prefix="hpo-bench-") as folder,
         open_database(None, Path(folder)) as database,
@@ -126,6 +129,10 @@ def _row(database: Database, study_id: int, trials: int) -> str:
         _seconds(database, lambda c: rungs.judge(c, held.attempt_id, RULE, {FIRST: 0.5}))
         for _ in range(ROUNDS)
     ]
+    settled = [
+        _seconds(database, lambda c: leases.settle(c, held.attempt_id, Outcome.COMPLETE, 0.5))
+        for _ in range(ROUNDS)
+    ]
     fresh = [_seconds(database, claim_new) for _ in range(ROUNDS)]
     # The best paused trial of the first rung is among its best third again.
     database.transaction(
@@ -137,7 +144,7 @@ def _row(database: Database, study_id: int, trials: int) -> str:
         )
     )
     paused = [_seconds(database, claim_paused) for _ in range(ROUNDS)]
-    shown = " | ".join(f"{1000 * median(times):.1f} ms" for times in (paused, fresh, judged))
+    shown = " | ".join(f"{1000 * median(times):.1f} ms" for times in (paused, fresh, judged, settled))
     return f"| {trials} | {shown} |"
 
 

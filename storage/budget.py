@@ -97,34 +97,58 @@ def fields(outcomes: Mapping[Outcome, int]) -> dict[str, int]:
     return {outcome.name.lower(): outcomes.get(outcome, 0) for outcome in COUNTED}
 
 
-_COUNTED_COLUMNS = "".join(
-    f" count(t.reservation_id) FILTER (WHERE t.outcome = :{one.name}) AS {one.name.lower()},"
-    for one in COUNTED
-)
-
-
 def count(connection: Connection, study_id: int) -> Counts:
-    """Count a study's trials; all zero for a deleted study."""
-    row = connection.execute(
+    """Count a study's trials, in one pass over them; all zero for a deleted study."""
+    rows = connection.execute(
         text(
-            "SELECT s.budget,"
-            f"{_COUNTED_COLUMNS}"
-            " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)) AS failed,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome = ANY(:failures)"
-            "   AND t.decided_at > s.failures_since) AS failing,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.device <> :next) AS running,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.device = :next) AS prepared,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NULL"
-            "   AND t.paused_epoch IS NULL) AS waiting,"
-            " count(t.reservation_id) FILTER (WHERE t.outcome IS NULL AND a.reservation_id IS NULL"
-            "   AND t.paused_epoch IS NOT NULL) AS paused"
-            " FROM hpo.studies s LEFT JOIN hpo.trials t USING (study_id)"
-            " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
-            " WHERE s.study_id = :s GROUP BY s.study_id"
+            "SELECT s.budget, t.outcome, t.number, t.paused, t.since_failures, live.*"
+            " FROM hpo.studies s LEFT JOIN LATERAL (SELECT outcome, count(*) AS number,"
+            " count(paused_epoch) AS paused, count(*) FILTER (WHERE decided_at > s.failures_since) AS since_failures"
+            " FROM hpo.trials WHERE study_id = s.study_id GROUP BY outcome) AS t ON true"
+            # Few, whatever the number of trials.
+            " CROSS JOIN LATERAL (SELECT"
+            " count(*) FILTER (WHERE a.device <> :next) AS running,"
+            " count(*) FILTER (WHERE a.device = :next) AS prepared,"
+            " count(o.paused_epoch) AS held_paused"
+            " FROM hpo.attempts a JOIN hpo.trials o USING (reservation_id)"
+            " WHERE a.ended_at IS NULL AND o.study_id = s.study_id AND o.outcome IS NULL) AS live"
+            " WHERE s.study_id = :s"
         ),
-        {"s": study_id, "failures": list(FAILURES), "next": NEXT, **{one.name: one for one in COUNTED}},
-    ).one_or_none()
-    return Counts(**row._mapping) if row is not None else Counts()
+        {"s": study_id, "next": NEXT},
+    ).all()
+    if not rows:
+        return Counts()
+    of = {row.outcome: row for row in rows if row.number is not None}
+    live, undecided = rows[0], of.get(None)
+    paused = 0 if undecided is None else undecided.paused - live.held_paused
+    idle = 0 if undecided is None else undecided.number - live.running - live.prepared
+    failed = [of[outcome] for outcome in FAILURES if outcome in of]
+    return Counts(
+        budget=live.budget,
+        failed=sum(row.number for row in failed),
+        failing=sum(row.since_failures for row in failed),
+        running=live.running,
+        prepared=live.prepared,
+        waiting=idle - paused,
+        paused=paused,
+        **fields({Outcome(outcome): row.number for outcome, row in of.items() if outcome in COUNTED}),
+    )
+
+
+def has_room(connection: Connection, study_id: int) -> bool:
+    """Whether another trial may certainly begin, from a few index lookups; where not, only `count` knows.
+
+    Ordinals have no gaps, so the next one is the number of trials; a gap would make it larger, never smaller.
+    """
+    found: bool | None = connection.execute(
+        text(
+            "SELECT s.budget > (SELECT coalesce(max(ordinal) + 1, 0) FROM hpo.trials WHERE study_id = :s)"
+            " - (SELECT count(*) FROM hpo.trials WHERE study_id = :s AND outcome = ANY(:failures))"
+            " FROM hpo.studies s WHERE s.study_id = :s"
+        ),
+        {"s": study_id, "failures": list(FAILURES)},
+    ).scalar_one_or_none()
+    return bool(found)
 
 
 def decided_at(study_id: str) -> str:
@@ -201,7 +225,14 @@ def open_reservations(connection: Connection, study_id: int) -> OpenReservations
 def lock_waiting(connection: Connection, study_id: int, reservation_id: int) -> bool:
     """Whether a reservation is open and held by no agent; it stays so until the transaction ends."""
     lock_study(connection, study_id)
-    return reservation_id in open_reservations(connection, study_id).idle
+    found: bool = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM hpo.trials WHERE reservation_id = :t AND study_id = :s AND outcome IS NULL)"
+            " AND NOT EXISTS (SELECT FROM hpo.attempts WHERE reservation_id = :t AND ended_at IS NULL)"
+        ),
+        {"t": reservation_id, "s": study_id},
+    ).scalar_one()
+    return found
 
 
 def set_budget(connection: Connection, study_id: int, trials: int) -> None:

@@ -109,21 +109,23 @@ def _chosen(
 ) -> _Chosen | NoWork:
     """Return the reservation that a free slot trains next, or the reason why there is none."""
     reached = goals.end_if_reached(connection, study_id)
-    counts = budget.count(connection, study_id)
-    if counts.left == 0:
+    # Most claims need no count, which takes longer the more trials there are.
+    counts = None if budget.has_room(connection, study_id) else budget.count(connection, study_id)
+    if counts is not None and counts.left == 0:
         return NoWork.DONE
     if reached == "epochs":
         return NoWork.EPOCHS
     rule = rungs.rule_of(study)
-    reservation_id = _waiting(connection, study_id) if counts.waiting else None
-    if reservation_id is None and rule is not None and counts.paused and not reached:
+    reservation_id = _waiting(connection, study_id)
+    if reservation_id is None and rule is not None and not reached:
         reservation_id = _thawed(connection, study_id, counts, rule, host)
     if reservation_id is not None:
         return _Chosen(reservation_id=reservation_id)
     size = None if study.configurations is None else int(study.configurations)
-    if counts.begun < counts.budget and (size is None or not goals.all_given(connection, study_id, size)):
+    room = counts is None or counts.begun < counts.budget
+    if room and (size is None or not goals.all_given(connection, study_id, size)):
         return _Chosen(reservation_id=_reserve(connection, study_id, int(study.seed or 0)), fresh=True)
-    if rule is not None and counts.held == 0:
+    if rule is not None and (counts or budget.count(connection, study_id)).held == 0:
         # All that is left is paused.
         rungs.end_paused(connection, study_id)
         return NoWork.DONE
@@ -141,14 +143,19 @@ def _held(connection: Connection, agent_id: int, slot: int) -> int | None:
     ).scalar_one_or_none()
 
 
-def _thawed(connection: Connection, study_id: int, counts: Counts, rule: FreezeThaw, host: str) -> int | None:
-    """Thaw the paused trial that goes on now, if one does, and return its reservation."""
+def _thawed(
+    connection: Connection, study_id: int, counts: Counts | None, rule: FreezeThaw, host: str
+) -> int | None:
+    """Thaw the paused trial that goes on now, if one does, and return its reservation.
+
+    Without `counts`, there is room for a new configuration.
+    """
     standings = rungs.read(connection, study_id, rule)
-    begins = counts.begun < counts.budget
+    begins = counts is None or counts.begun < counts.budget
     thawed: int | None = None
     if (rung := rule.thawed(standings)) is not None:
         thawed = rungs.on_host(connection, study_id, rule, rung, host, anyway=not begins)
-    elif counts.held == 0 and not begins:
+    elif counts is not None and counts.held == 0 and not begins:
         thawed = rule.finalist(standings, counts.complete)
     if thawed is not None:
         rungs.thaw(connection, thawed)

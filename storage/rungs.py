@@ -205,6 +205,27 @@ def end_paused(connection: Connection, study_id: int) -> None:
     optuna_trials.prune(connection, [trial_id for trial_id in ended.scalars() if trial_id is not None])
 
 
+def reopen(connection: Connection, study_id: int) -> int:
+    """Pause the trials again that `end_paused` has decided, in Optuna too, if the budget has room; return their number.
+
+    The study is then as if it had begun with that budget. A trial that a user has killed stays pruned.
+    """
+    study = budget.lock_study(connection, study_id)
+    if study is None or rule_of(study) is None or budget.count(connection, study_id).left == 0:
+        return 0
+    reopened = connection.execute(
+        text(
+            "UPDATE hpo.trials SET outcome = NULL, value = NULL, decided_at = NULL, told_optuna = false"
+            " WHERE study_id = :s AND outcome = :pruned AND paused_epoch IS NOT NULL AND error IS NULL"
+            " RETURNING trial_id"
+        ),
+        {"s": study_id, "pruned": Outcome.PRUNED},
+    )
+    trial_ids = list(reopened.scalars())
+    optuna_trials.reopen(connection, [trial_id for trial_id in trial_ids if trial_id is not None])
+    return len(trial_ids)
+
+
 def paused_trials(connection: Connection, study_id: int) -> dict[int, int]:
     """Return the epoch at which each paused trial of a study is paused, by Optuna's trial_id."""
     rows = connection.execute(

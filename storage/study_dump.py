@@ -31,7 +31,7 @@ class RowsUnsoundError(Exception):
     """The rows are not a complete study: a row refers to a missing one."""
 
 
-READABLE_REVISIONS = ("0002", "0003", "0004", "0005")
+READABLE_REVISIONS = ("0002", "0003", "0004", "0005", "0006")
 """Revisions of our tables whose rows can be restored into today's."""
 
 _FORMER_COLUMNS: Mapping[str, Mapping[str, str]] = {

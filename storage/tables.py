@@ -58,7 +58,13 @@ studies = Table(
     Column("spec", JSON, nullable=False, comment="hpo.search.spec.StudySpec as JSON"),
     Column("budget", Integer, nullable=False, comment="finished trials wanted in all"),
     Column("desired_state", Text, nullable=False, server_default="run", comment="run, pause or stop"),
-    Column("agents_seen", Integer, nullable=False, server_default="0", comment="seeds each agent's sampler"),
+    Column(
+        "agents_seen",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="agents that have joined, which numbers them",
+    ),
     _time("created_at", nullable=False, server_default=_NOW),
     _time(
         "failures_since",
@@ -130,6 +136,14 @@ trials = Table(
     Column("paused_score", Double, comment="its score at that rung, as in rungs"),
     Index("ix_trials_study_id", "study_id", "outcome"),
     Index("ix_trials_ordinal", "study_id", "ordinal"),
+    Index(
+        "ix_trials_open",
+        "study_id",
+        "ordinal",
+        postgresql_where=text("outcome IS NULL AND paused_epoch IS NULL"),
+    ),
+    Index("ix_trials_decided_at", "study_id", "decided_at"),
+    Index("ix_trials_value", "study_id", "value", postgresql_where=text("outcome = 'complete'")),
     Index(
         "ix_trials_paused",
         "study_id",

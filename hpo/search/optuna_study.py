@@ -15,6 +15,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.errors import HpoError
@@ -142,10 +143,18 @@ class Search:
         """Refresh a trial that another process may have created or trained; start a waiting one."""
         self._judged.pop(trial_id, None)
         self.asking.forget(trial_id)
-        # Optuna's cache writes only to trials that it has read.
+        # Optuna's cache never reads a closed trial again, and this one may have been opened since.
+        self._forget(trial_id)
+        # It writes only to trials that it has read.
         self._view.get_all_trials(self._study_id, deepcopy=False)
         if self._storage.get_trial(trial_id).state is TrialState.WAITING:
             self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+
+    def _forget(self, trial_id: int) -> None:
+        cache = self._storage
+        if isinstance(cache, _CachedStorage) and self._study_id in cache._studies:
+            with cache._lock:
+                cache._studies[self._study_id].unfinished_trial_ids.add(trial_id)
 
     def refuse_outside(self, trial_id: int) -> str | None:
         """Fail an enqueued trial whose values lie outside the space; return the reason, or None if all lie inside."""

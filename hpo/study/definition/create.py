@@ -30,7 +30,7 @@ from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, 
 from hpo.study.definition.study_data import check_images
 from objectives.base import DataOptions
 from objectives.description import Description
-from storage import budget, studies
+from storage import budget, rungs, studies
 from storage.engine import Database
 from storage.optuna import studies as optuna_studies
 
@@ -163,7 +163,8 @@ def _update(
     """Store the spec and a requested budget; return the budget, or None if the stored spec has changed."""
     study_id = existing.study_id
 
-    def write(c: Connection) -> int | None:
+    def write(c: Connection) -> tuple[int, int] | None:
+        reopened = 0
         if not studies.update_spec(c, study_id, existing.spec_json, spec.to_json()):
             return None
         if spec.direction != existing.spec.direction:
@@ -172,8 +173,15 @@ def _update(
             # Preparation alone never lowers the budget: containers prepare the study at every start.
             least = 0 if resume else budget.count(c, study_id).budget
             budget.set_budget(c, study_id, max(trials, least))
+            reopened = rungs.reopen(c, study_id)
         if resume:
             studies.set_desired_state(c, study_id, "run")
-        return budget.count(c, study_id).budget
+        return budget.count(c, study_id).budget, reopened
 
-    return database.transaction(write)
+    updated = database.transaction(write)
+    if updated is None:
+        return None
+    if updated[1]:
+        number = formatting.counted(updated[1], "trial")
+        log.info(f"{number} that were paused when the trials were spent may go on again")
+    return updated[0]

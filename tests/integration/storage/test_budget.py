@@ -6,6 +6,7 @@ import math
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -84,6 +85,26 @@ def test_claim_without_work_returns_the_reason(study: StudyDriver) -> None:
     study.do(budget.set_budget, study.study_id, 4)
     assert study.claimed(slot=3).ordinal == 3
     assert study.do(claims.claim, 999, study.agent_id, "here", 0, "cpu:0", 60.0) is NoWork.STOPPED
+
+
+def test_claims_with_room_for_new_trials_count_none(
+    study: StudyDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count takes longer the more trials there are."""
+    study.do(budget.set_budget, study.study_id, 4)
+    counted = Mock(side_effect=budget.count)
+    monkeypatch.setattr(budget, "count", counted)
+    study.do(leases.settle, study.claimed(slot=0).attempt_id, Outcome.BUG, None)
+    study.do(leases.release, study.claimed(slot=1).attempt_id)
+    held = [study.claimed(slot) for slot in (0, 1, 2, 3)]
+    assert [claim.fresh for claim in held] == [False, True, True, True]
+    counted.assert_not_called()
+    # Ordinals with a gap, as after an edit of the database, make claims count: the budget stays exact.
+    study.database.transaction(lambda c: c.execute(text("DELETE FROM hpo.trials WHERE outcome = 'bug'")))
+    study.database.transaction(lambda c: c.execute(text("DELETE FROM hpo.trials WHERE ordinal = 1")))
+    assert study.claimed(slot=4).ordinal == 5
+    assert study.claim(slot=5) is NoWork.ELSEWHERE
+    assert counted.call_count == 2
 
 
 def test_resumed_trial_keeps_its_proposal(study: StudyDriver) -> None:

@@ -8,17 +8,20 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder, levels_of
-from storage import agents, attempts, claims, goals, leases, rungs
+from hpo.search.optuna_study import Search
+from storage import agents, attempts, budget, claims, goals, leases, rungs
 from storage.claims import Claim, NoWork
 from storage.engine import Database
-from tests.integration.rows import StudyRows
+from tests.integration.rows import SPACE, StudyRows
 from tests.specs import THIRDS
+from tests.specs import spec as make_spec
 
 pytestmark = pytest.mark.usefixtures("thirds")
 
@@ -82,43 +85,53 @@ class Frozen:
         return [(row.outcome, row.value) for row in rows]
 
 
-@pytest.mark.parametrize("stored", [(), ((4, 2), (7, 3))])
-def test_claims_follow_the_rule_in_memory(database: Database, stored: tuple[tuple[int, int], ...]) -> None:
-    """The same pauses, promotions and finalists, with equal scores and scores that are not finite among them."""
-    study, draw = Frozen(database, 25, rungs=stored), random.Random(1)
+@pytest.mark.parametrize(
+    ("stored", "budgets"), [((), (25,)), (((4, 2), (7, 3)), (25,)), ((), (1, 4, 10, 25))]
+)
+def test_claims_follow_the_rule_in_memory(
+    database: Database, stored: tuple[tuple[int, int], ...], budgets: tuple[int, ...]
+) -> None:
+    """The same pauses, promotions and finalists, with equal scores and scores that are not finite among them.
+
+    A study whose budget is raised goes on as if it had begun with it: its paused trials are open again.
+    """
+    study, draw = Frozen(database, budgets[0], rungs=stored), random.Random(1)
     if stored:
         study.rule = FreezeThaw(epochs=9, levels=levels_of(9, stored))
     ladder = Ladder(study.rule)
     agent, complete = study.agent(), 0
     reservations: list[int] = []
     reached: dict[int, int] = {}
-    while isinstance(claim := study.claim(agent), Claim):
-        expected = ladder.thaw()
-        if expected is None and len(reservations) == 25:
-            expected = ladder.finish(complete)
-        assert claim.fresh is (expected is None)
-        if expected is None:
-            reservations.append(claim.reservation_id)
-        else:
-            assert claim.reservation_id == reservations[expected]
-        number = reservations.index(claim.reservation_id)
-        for rung in (*study.rule.rungs, study.rule.epochs):
-            value = draw.choice((0.1, 0.2, 0.3, 0.4, math.nan))
-            if rung <= reached.get(number, 0):
-                continue
-            reached[number] = rung
-            if rung == study.rule.epochs:
-                study.settle(claim, value)
-                complete += 1
-            elif study.reach(claim, rung, value):
-                assert not ladder.report(number, rung, value)
-                break
+    for size in budgets:
+        study.do(lambda c: budget.set_budget(c, 1, size))  # noqa: B023
+        assert study.do(lambda c: rungs.reopen(c, 1)) == len(ladder.paused())
+        while isinstance(claim := study.claim(agent), Claim):
+            expected = ladder.thaw()
+            if expected is None and len(reservations) == size:
+                expected = ladder.finish(complete)
+            assert claim.fresh is (expected is None)
+            if expected is None:
+                reservations.append(claim.reservation_id)
             else:
-                assert ladder.report(number, rung, value)
-    assert claim is NoWork.DONE
-    assert ladder.finish(complete) is None
-    outcomes = [outcome for outcome, _ in study.outcomes()]
-    assert (outcomes.count("complete"), outcomes.count("pruned")) == (complete, 25 - complete)
+                assert claim.reservation_id == reservations[expected]
+            number = reservations.index(claim.reservation_id)
+            for rung in (*study.rule.rungs, study.rule.epochs):
+                value = draw.choice((0.1, 0.2, 0.3, 0.4, math.nan))
+                if rung <= reached.get(number, 0):
+                    continue
+                reached[number] = rung
+                if rung == study.rule.epochs:
+                    study.settle(claim, value)
+                    complete += 1
+                elif study.reach(claim, rung, value):
+                    assert not ladder.report(number, rung, value)
+                    break
+                else:
+                    assert ladder.report(number, rung, value)
+        assert claim is NoWork.DONE
+        assert ladder.finish(complete) is None
+        outcomes = [outcome for outcome, _ in study.outcomes()]
+        assert (outcomes.count("complete"), outcomes.count("pruned")) == (complete, size - complete)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +181,39 @@ def test_trials_that_never_go_on_end_in_optuna_as_if_each_was_told(database: Dat
     )
     # One time of the decision for all: to read it for each takes a time that is quadratic in the trials.
     assert [(row.outcome, row.told_optuna) for row in decided] == [("pruned", True)]
+
+
+def test_reopened_trial_is_told_by_an_agent_that_has_seen_it_closed(database: Database) -> None:
+    """Optuna's cache never reads a closed trial again."""
+    rows = StudyRows(database, spec=make_spec(SPACE, epochs=9, pruner=NAME, sampler="tpe"), budget=2)
+    going_on, killed, waiting = (rows.study.ask() for _ in range(3))
+    for trial in (going_on, killed, waiting):
+        trial.report(0.5, 1)
+    paused = {"paused_epoch": 1, "paused_score": 0.5}
+    first = rows.trial(trial_id=going_on._trial_id, **paused)
+    rows.trial("pruned", error="ended by hpo kill", trial_id=killed._trial_id, told_optuna=True)
+    rows.trial(trial_id=waiting._trial_id, **paused)
+    rows.study.tell(killed, state=TrialState.PRUNED)
+    database.transaction(lambda c: rungs.end_paused(c, rows.study_id))
+    spec = make_spec(SPACE, epochs=9, pruner=NAME, sampler="tpe")
+    search = Search(rows.study_id, spec, database.optuna)
+    search.take_over(going_on._trial_id)
+    assert database.transaction(lambda c: rungs.reopen(c, rows.study_id)) == 0, "the budget is spent"
+
+    rows.set(budget=4)
+    assert database.transaction(lambda c: rungs.reopen(c, rows.study_id)) == 2
+    database.transaction(lambda c: rungs.thaw(c, first))
+    search.take_over(going_on._trial_id)
+    search.tell(going_on._trial_id, going_on.number, Outcome.COMPLETE, 0.25)
+    fresh = optuna.load_study(
+        study_name=rows.name, storage=database.optuna._backend.engine.url.render_as_string(False)
+    )
+    assert [(trial.state.name, trial.values) for trial in fresh.get_trials()] == [
+        ("COMPLETE", [0.25]),
+        ("PRUNED", [0.5]),
+        ("RUNNING", None),
+    ]
+    assert [trial.datetime_complete is None for trial in fresh.get_trials()] == [False, False, True]
 
 
 def test_goal_ends_a_study_whatever_is_paused(database: Database) -> None:
