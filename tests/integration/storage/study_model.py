@@ -136,14 +136,18 @@ class StudyDriverModel:
         if isinstance(expected, NoWork):
             assert got is expected
             if got is NoWork.DONE:
-                self.settled |= dict.fromkeys(self.frozen, "pruned")
-                self.paused.clear()
+                self.end_frozen()
             return None
         assert isinstance(got, Claim)
         assert got.fresh == (expected is None)
         assert expected in (None, got.reservation_id)
         self.hold(agent, got, ahead)
         return got
+
+    def end_frozen(self) -> None:
+        """Nothing is left to train, so that paused shares count as pruned."""
+        self.settled |= dict.fromkeys(self.frozen, "pruned")
+        self.paused.clear()
 
     def hold(self, agent: int, claim: Claim, ahead: bool = False) -> None:
         """An agent has a claim, which an idle one may have taken from another."""

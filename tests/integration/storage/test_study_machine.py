@@ -199,6 +199,9 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
         if trials is not None:
             del got[len(agents_in_turn) // 2]
         claims = [each if isinstance(each, Claim) else None for each in got]
+        if NoWork.DONE in got:
+            # Before all claims that got a trial, because none may be held then.
+            self.end_frozen()
         for agent, each in zip(agents_in_turn, claims, strict=True):
             if each is not None:
                 self.hold(agent, each)
