@@ -82,6 +82,31 @@ def counted_params(connection: Connection, study_id: int) -> list[Mapping[str, A
     return list(rows.scalars())
 
 
+def ranked_params(connection: Connection, study_id: int, *, maximize: bool) -> list[Mapping[str, Any]]:
+    """Return the parameters of the trials that count towards the budget, the best first.
+
+    Complete trials come before those that were cut short, of which those with more epochs are better, and before those
+    whose configuration cannot work.
+    """
+    order = "DESC" if maximize else "ASC"
+    rows = connection.execute(
+        text(
+            "SELECT params FROM hpo.trials WHERE study_id = :s AND params IS NOT NULL AND outcome = ANY(:counted)"
+            " ORDER BY outcome = ANY(:infeasible) OR value IS NULL OR value::text = ANY(:not_finite),"
+            " outcome <> :complete, CASE WHEN outcome = :complete THEN 0 ELSE -epochs END,"
+            f" value {order}, number"
+        ),
+        {
+            "s": study_id,
+            "counted": list(COUNTED),
+            "infeasible": [outcome for outcome in COUNTED if outcome.is_infeasible],
+            "not_finite": ["NaN", "Infinity", "-Infinity"],
+            "complete": Outcome.COMPLETE,
+        },
+    )
+    return list(rows.scalars())
+
+
 def now(connection: Connection) -> datetime:
     """Return the time by the database's clock."""
     found: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()

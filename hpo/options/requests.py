@@ -156,6 +156,13 @@ class LaunchRequest:
         show_default=_for_new("one split"),
     )
     images: ImageOptions = ImageOptions()
+    learn_from: str | None = option_field(
+        None,
+        "Start a new study from the results of earlier ones: STUDY or STUDY,STUDY. Their trials do not count. none: of "
+        "no study.",
+        metavar="STUDIES|none",
+        show_default="earlier studies of the same objective and data, unless --seed is given",
+    )
     sampler: str | None = option_field(
         None,
         "Algorithm that proposes the next configuration; a launch may change it for the rest of a study. grid: each "

@@ -43,6 +43,8 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     if spec.get("value", "last") != spec.get("objective_value", "last"):
         arguments += ["--value", spec["value"]]
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
+    if spec.get("learned"):
+        arguments += ["--learn-from", ",".join(earlier["study"] for earlier in spec["learned"])]
     if data.get("limit") is not None:
         arguments += ["--limit", str(data["limit"])]
     if data.get("folds") is not None:
@@ -112,6 +114,8 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
     if earlier:
         until = ", ".join(f"{name} for the first {formatting.counted(end, 'trial')}" for name, end in earlier)
         facts.append(("samplers", f"{until}, then {history.study.spec_json['sampler']}"))
+    if history.status.learned_from:
+        facts.append(("started from the results of", history.status.earlier_studies))
     hosts = sorted({agent.host for agent in history.agents})
     versions = {name: number for agent in history.agents for name, number in agent.versions.items()}
     facts.append(

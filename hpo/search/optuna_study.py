@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,10 @@ from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS, build_sampler, random_sampler
 from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
+from hpo.search.starting_points import starting_point
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
-from objectives.spaces.choices import contains
-from objectives.spaces.space import activity, is_active, missing, parents_first
+from objectives.spaces.space import is_active, missing, parents_first
 from storage.attempts import RUNG_PREFIX
 from storage.claims import Claim
 from storage.connection.retry import is_of_database
@@ -81,12 +81,11 @@ class Search:
 
     def create(self, claim: Claim) -> tuple[int, int]:
         """Create a running trial for a reservation and return Optuna's trial_id and number."""
-        first = self._spec.first
-        known_good = {"fixed_params": dict(first[claim.ordinal])} if claim.ordinal < len(first) else {}
+        point = starting_point(self._spec, claim.ordinal)
         template = create_trial(
             state=TrialState.RUNNING,
             user_attrs={RESERVATION_ATTRIBUTE: claim.reservation_id},
-            system_attrs=known_good,
+            system_attrs={} if point is None else {"fixed_params": point},
         )
         trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
         return trial_id, self._storage.get_trial_number_from_id(trial_id)
@@ -215,18 +214,3 @@ class Search:
         self._study.tell(number, values, state=state, skip_if_finished=True)
         self._judged.pop(trial_id, None)
         self.asking.forget(trial_id)
-
-
-def known_good_parts(first: Sequence[Params], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
-    """Return the part of each known good configuration inside a (narrowed) space; the sampler fills the rest."""
-    parts = (_part(params, space) for params in first)
-    return tuple(part for part in parts if part)
-
-
-def _part(params: Params, space: Mapping[str, BaseDistribution]) -> Params:
-    found: Params = {}
-    for name in parents_first(space):
-        # A value whose condition the sampler may or may not fulfil is left out.
-        if name in params and contains(space[name], params[name]) and activity(space, name, found):
-            found[name] = params[name]
-    return {name: found[name] for name in space if name in found}

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 
 from hpo.options.defaults import GRID, LaunchDefaults
 from hpo.search import finite
+from hpo.search.learned import EarlierStudy
 from objectives.base import DataOptions, Direction, Params
 from objectives.description import Description
 from objectives.spaces.space import lies_within, same_space
@@ -48,6 +49,8 @@ class StudySpec:
     """Digest of the objective's code, see `objectives.code`; empty: not known."""
     first: tuple[Params, ...] = ()
     """Known good configurations that are tried first, or their parts inside `space`."""
+    learned: tuple[EarlierStudy, ...] = ()
+    """Results of earlier studies from which the search starts."""
     sampler: str = LaunchDefaults.sampler
     earlier_samplers: tuple[tuple[str, int], ...] = ()
     """Samplers before a change, each with the number of trials that the study had reserved at its end."""
@@ -97,6 +100,7 @@ class StudySpec:
         values["space"] = space_to_json(self.space)
         values["objective_space"] = space_to_json(self.objective_space)
         values["first"] = [dict(params) for params in self.first]
+        values["learned"] = [earlier.to_json() for earlier in self.learned]
         values["data"] = self.data.to_json()
         values["configurations"] = self.configurations
         return values
@@ -111,6 +115,7 @@ class StudySpec:
         known["earlier_samplers"] = tuple((str(n), int(end)) for n, end in known.get("earlier_samplers", ()))
         known["rungs"] = tuple((int(epoch), int(one_in)) for epoch, one_in in known.get("rungs", ()))
         known["first"] = tuple(dict(params) for params in known.get("first", ()))
+        known["learned"] = tuple(EarlierStudy.from_json(one) for one in known.get("learned", ()))
         data_names = {f.name for f in fields(DataOptions)}
         known["data"] = DataOptions(**{k: v for k, v in known.get("data", {}).items() if k in data_names})
         return cls(**known)

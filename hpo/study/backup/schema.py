@@ -115,6 +115,7 @@ def _is_spec(value: Any) -> bool:
         and {spec.value, spec.objective_value} <= set(RULES)
         and all(_is_text(name) for name in (*spec.space, *spec.objective_space))
         and all(set(params) <= set(spec.space) for params in spec.first)
+        and all(earlier.is_valid for earlier in spec.learned)
         and spec.sampler in SAMPLERS
         and spec.pruner in PRUNERS
         and _whole(spec.seed, NUMBER)

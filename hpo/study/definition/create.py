@@ -23,7 +23,7 @@ from hpo.options.requests import LaunchRequest
 from hpo.search import finite
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
-from hpo.study.definition import twin, versions
+from hpo.study.definition import learn_from, twin, versions
 from hpo.study.definition.launch_options import check_grid, check_open_space
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, with_metric
@@ -63,6 +63,7 @@ def create_or_continue(
         versions.check_agents(database, existing, now if request.code is None else now._replace(code=""))
         spec = agreed_spec(database, existing, request, reference, description)
         spec = replace(spec, data=data_of(request, existing, digest))
+        spec = replace(spec, learned=learn_from.learned(database, request, spec, existing))
         check_grid(spec)
         kept = _update(database, existing, spec, request.trials, resume=request.run)
         if kept is not None:
@@ -71,6 +72,8 @@ def create_or_continue(
                     f"{spec.sampler} proposes the trials from now on instead of {existing.spec.sampler}; agents that"
                     " are running keep theirs"
                 )
+            if spec.learned != existing.spec.learned:
+                log.info(learn_from.log_line(spec.learned, asked=request.learn_from is not None))
             _report_size(spec, kept)
             versions.report_changes(database, existing, existing.spec, now)
             versions.report_interrupted(database, existing, description.code, request.code)
@@ -136,6 +139,7 @@ def _create(
 ) -> LaunchedStudy:
     """Create the study in Optuna's tables and ours at once, so that a failure leaves neither behind."""
     spec = replace(new_spec(request, reference, description), data=data)
+    spec = replace(spec, learned=learn_from.learned(database, request, spec, None))
     check_grid(spec)
     trials = request.trials or LaunchDefaults.trials
 
@@ -154,6 +158,8 @@ def _create(
     database.transaction(write)
     created = find(database, request.study)
     assert created is not None
+    if created.spec.learned:
+        log.info(learn_from.log_line(created.spec.learned, asked=request.learn_from is not None))
     return created
 
 

@@ -12,12 +12,12 @@ from hpo.options.defaults import LaunchDefaults
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchRequest
 from hpo.search.open_overrides import checked
-from hpo.search.optuna_study import known_good_parts
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
+from hpo.search.starting_points import known_good_parts
 from hpo.study.definition import identity
 from hpo.study.definition.launch_options import check_open_space, check_options
 from hpo.study.definition.launched_study import LaunchedStudy

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from hpo import formatting
 from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
 from storage.budget import Counts, fields
@@ -112,6 +113,8 @@ class StudyStatus(JsonRow):
     """Which report is the value of a trial: see `objectives.trial_value`."""
     has_test_set: bool = True
     """Whether the data have a test set, without which `hpo retrain` refuses; true while that is not known."""
+    learned_from: Mapping[str, int] = field(default_factory=dict)
+    """Number of trials of each earlier study from whose results the search started, by its name at that time."""
     better_added: str | None = None
     """Note on a result that is better than the best one and was added, not trained here."""
 
@@ -126,6 +129,13 @@ class StudyStatus(JsonRow):
             prepared=self.prepared,
             waiting=self.waiting,
             paused=self.paused,
+        )
+
+    @property
+    def earlier_studies(self) -> str:
+        """The earlier studies from whose results the search started: `a (50 trials) and b (12 trials)`."""
+        return formatting.joined(
+            [f"{name} ({formatting.counted(number, 'trial')})" for name, number in self.learned_from.items()]
         )
 
     @property

@@ -8,8 +8,8 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
-from hpo.search.optuna_study import known_good_parts
 from hpo.search.space_overrides import narrow_space, override_text
+from hpo.search.starting_points import known_good_parts
 from objectives.spaces.choices import categorical, identity, stored
 from objectives.spaces.space import lies_within, same_space
 from tests.properties import given, settings, st

@@ -75,6 +75,8 @@ def _status_text(found: StudyStatus) -> str:
     if found.best_number is not None:
         best = f"{formatting.metric(found.best_value)} in trial {found.best_number}: "
         facts.append(("best", best + formatting.parameters(found.best_params)))
+    if found.learned_from:
+        facts.append(("learned", f"from {found.earlier_studies}"))
     if found.tags:
         facts.append(("tags", ", ".join(found.tags)))
     if found.note:

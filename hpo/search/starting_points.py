@@ -1,0 +1,52 @@
+"""Configurations that are tried before the sampler proposes any: known good ones, and the best of earlier studies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+from optuna.distributions import BaseDistribution
+
+from hpo.search.spec import StudySpec
+from objectives.base import Params
+from objectives.spaces.choices import contains, same_params
+from objectives.spaces.space import activity, parents_first
+
+OF_EARLIER = 5
+"""Most configurations of earlier studies that are tried; fewer where the sampler has fewer trials to start."""
+
+
+def starting_point(spec: StudySpec, ordinal: int) -> Params | None:
+    """Return the configuration that the trial of this ordinal gets, if it is one of the first."""
+    if ordinal >= len(spec.first) + (OF_EARLIER if spec.learned else 0):
+        return None
+    points = starting_points(spec)
+    return points[ordinal] if ordinal < len(points) else None
+
+
+def starting_points(spec: StudySpec) -> list[Params]:
+    """Return the configurations of a study's first trials, by their order: the sampler fills what they lack."""
+    found = [dict(params) for params in spec.first]
+    most = len(found) + min(OF_EARLIER, spec.startup // 2)
+    ranked = zip_longest(*(known_good_parts(one.configurations, spec.space) for one in spec.learned))
+    for params in (one for of_rank in ranked for one in of_rank if one is not None):
+        if len(found) == most:
+            break
+        if not any(same_params(params, other, spec.space) for other in found):
+            found.append(params)
+    return found
+
+
+def known_good_parts(first: Sequence[Params], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
+    """Return the part of each known good configuration inside a (narrowed) space; the sampler fills the rest."""
+    parts = (_part(params, space) for params in first)
+    return tuple(part for part in parts if part)
+
+
+def _part(params: Params, space: Mapping[str, BaseDistribution]) -> Params:
+    found: Params = {}
+    for name in parents_first(space):
+        # A value whose condition the sampler may or may not fulfil is left out.
+        if name in params and contains(space[name], params[name]) and activity(space, name, found):
+            found[name] = params[name]
+    return {name: found[name] for name in space if name in found}
