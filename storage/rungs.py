@@ -177,8 +177,8 @@ def thaw(connection: Connection, reservation_id: int) -> None:
     )
 
 
-def end_paused(connection: Connection, study_id: int) -> None:
-    """Decide all paused trials as pruned, each with its value so far, in Optuna too; the study's row must be locked."""
+def _value_so_far(connection: Connection, study_id: int) -> tuple[str, dict[str, Any]]:
+    """Return the value of one of the study's `trials` after its epochs so far, as SQL with its parameters."""
     spec = connection.execute(
         text(
             "SELECT spec->>'metric' AS metric, spec->>'value' AS value,"
@@ -189,18 +189,40 @@ def end_paused(connection: Connection, study_id: int) -> None:
     ).one()
     # As `objectives.trial_value.chosen` chooses.
     best = "CASE WHEN abs(e.value) < 'infinity' THEN :sign * e.value END NULLS LAST, e.epoch"
+    value = (
+        "(SELECT CASE WHEN abs(e.value) < 'infinity' THEN e.value END FROM"
+        "   (SELECT epoch, CAST(metrics->>:metric AS float8) AS value FROM hpo.epochs"
+        "    WHERE reservation_id = trials.reservation_id) AS e"
+        "  WHERE e.value IS NOT NULL"
+        f"  ORDER BY {best if spec.value == 'best' else 'e.epoch DESC'} LIMIT 1)"
+    )
+    return value, {"s": study_id, "metric": spec.metric, "sign": spec.sign}
+
+
+def values_so_far(connection: Connection, study_id: int) -> dict[int, float | None]:
+    """Return the value that each paused trial of a study would end with now, by reservation_id."""
+    value, values = _value_so_far(connection, study_id)
+    rows = connection.execute(
+        text(
+            f"SELECT reservation_id, {value} AS value FROM hpo.trials"
+            " WHERE study_id = :s AND paused_epoch IS NOT NULL AND outcome IS NULL"
+        ),
+        values,
+    )
+    return {row.reservation_id: row.value for row in rows}
+
+
+def end_paused(connection: Connection, study_id: int) -> None:
+    """Decide all paused trials as pruned, each with its value so far, in Optuna too; the study's row must be locked."""
+    value, values = _value_so_far(connection, study_id)
     ended = connection.execute(
         text(
             # One time for all, because reading it takes longer the more trials there are.
             f"UPDATE hpo.trials SET outcome = :pruned, told_optuna = true, decided_at = {budget.decided_at(':s')},"
-            " value = (SELECT CASE WHEN abs(e.value) < 'infinity' THEN e.value END FROM"
-            "   (SELECT epoch, CAST(metrics->>:metric AS float8) AS value FROM hpo.epochs"
-            "    WHERE reservation_id = trials.reservation_id) AS e"
-            "  WHERE e.value IS NOT NULL"
-            f"  ORDER BY {best if spec.value == 'best' else 'e.epoch DESC'} LIMIT 1)"
+            f" value = {value}"
             " WHERE study_id = :s AND paused_epoch IS NOT NULL AND outcome IS NULL RETURNING trial_id"
         ),
-        {"s": study_id, "pruned": Outcome.PRUNED, "metric": spec.metric, "sign": spec.sign},
+        {**values, "pruned": Outcome.PRUNED},
     )
     optuna_trials.prune(connection, [trial_id for trial_id in ended.scalars() if trial_id is not None])
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc", "grid")
 GRID = "grid"
 """The sampler that trains each configuration of a finite space once."""
-PRUNERS = ("median", "asha", "hyperband", "freeze-thaw", "none")
+FREEZE_THAW = "freeze-thaw"
+PRUNERS = ("median", "asha", "hyperband", FREEZE_THAW, "none")
 """Names that `hpo.search.samplers` and `hpo.search.pruners` build, which import Optuna; a test compares them."""
 
 ENGINES = ("local", "ray")
@@ -30,6 +31,8 @@ class LaunchDefaults:
     max_failed: int = 10
     max_lost: int = 3
 
-    def pruner_for(self, trials: int) -> str:
-        """Return the default pruner for a budget of `trials`."""
-        return self.pruner_of_many if trials >= self.many_trials else self.pruner
+    def pruner_for(self, trials: int, epochs: int | None) -> str:
+        """Return the default pruner for `trials` of so many epochs, which are None if only the objective knows them."""
+        found = self.pruner_of_many if trials >= self.many_trials else self.pruner
+        # Such a trial cannot pause.
+        return "median" if epochs is None and found == FREEZE_THAW else found

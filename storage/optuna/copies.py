@@ -6,7 +6,7 @@ import json
 
 from sqlalchemy import Connection, text
 
-from storage.optuna.trials import IMPORT_ATTRIBUTE
+from storage.optuna.trials import IMPORT_ATTRIBUTE, prune
 
 _PAIRS = (
     " FROM unnest(CAST(:ids AS integer[])) WITH ORDINALITY AS o (trial_id, place)"
@@ -24,13 +24,15 @@ _CONSTRAINTS = "x.key LIKE 'constraints:%'"
 def copy_history(connection: Connection, study_id: int, new_id: int, mark: str) -> int:
     """Copy the complete and pruned trials of a study to a new one without trials; return their number.
 
-    `mark` is their source; those that were imported keep their own.
+    Paused ones are pruned in the copy, with their reports so far, because it has none of their checkpoints. `mark` is
+    their source; those that were imported keep their own.
     """
     ids = list(
         connection.execute(
             text(
-                "SELECT trial_id FROM public.trials WHERE study_id = :s AND state IN ('COMPLETE', 'PRUNED')"
-                " ORDER BY number"
+                "SELECT trial_id FROM public.trials t WHERE study_id = :s AND (state IN ('COMPLETE', 'PRUNED')"
+                " OR state = 'RUNNING' AND EXISTS (SELECT FROM hpo.trials h WHERE h.trial_id = t.trial_id"
+                "  AND h.paused_epoch IS NOT NULL AND h.outcome IS NULL)) ORDER BY number"
             ),
             {"s": study_id},
         ).scalars()
@@ -69,4 +71,8 @@ def copy_history(connection: Connection, study_id: int, new_id: int, mark: str) 
         ),
         {**keys, "key": IMPORT_ATTRIBUTE, "mark": json.dumps(mark)},
     )
+    paused = connection.execute(
+        text("SELECT trial_id FROM public.trials WHERE study_id = :new AND state = 'RUNNING'"), keys
+    )
+    prune(connection, list(paused.scalars()))
     return len(ids)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, select
 
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.study.catalog import find_study, read_study
 from hpo.study.results.best_trials import judged_report
 from storage import leases
+from storage.attempts import NEXT
 from storage.optuna import trials as optuna_trials
 from storage.studies import StoredStudy
-from storage.tables import trials
+from storage.tables import attempts, trials
 
 if TYPE_CHECKING:
     from storage.engine import Database
@@ -25,10 +27,20 @@ class TrialNotOpenError(HpoError):
     """The study has no such trial, or it has ended."""
 
 
-def kill_trial(database: Database, name: str, number: int) -> bool:
+@dataclass(frozen=True)
+class Killed:
+    """A trial that was ended by hand."""
+
+    withdrawn: bool = False
+    """Whether it was enqueued and had not begun."""
+    was_running: bool = False
+    """Whether an agent was training it, and still has to end it."""
+
+
+def kill_trial(database: Database, name: str, number: int) -> Killed:
     """End a trial, running, waiting or paused, as pruned: it counts towards the budget, and the sampler learns from it.
 
-    A trial that is enqueued and has not begun is withdrawn instead; return whether it was one.
+    A trial that is enqueued and has not begun is withdrawn instead.
 
     An agent that trains it is fenced: it kills the trainer at the trial's next report or at the next renewal of its
     lease, at the latest.
@@ -38,10 +50,10 @@ def kill_trial(database: Database, name: str, number: int) -> bool:
         TrialNotOpenError: the study has no such trial, or it has ended.
     """
 
-    def end(connection: Connection) -> list[optuna_trials.PendingTell] | None:
+    def end(connection: Connection) -> tuple[Killed, list[optuna_trials.PendingTell]]:
         study = read_study(connection, name, database)
         if optuna_trials.withdraw(connection, study.study_id, number, REASON):
-            return None
+            return Killed(withdrawn=True), []
         reservation_id = connection.scalar(
             select(trials.c.reservation_id).where(
                 trials.c.study_id == study.study_id, trials.c.number == number
@@ -57,12 +69,20 @@ def kill_trial(database: Database, name: str, number: int) -> bool:
             raise TrialNotOpenError(
                 f"trial {number} of study {name!r} has ended: hpo trials --study {name} shows how"
             )
-        return optuna_trials.pending_tell_of_trial(connection, reservation_id)
+        killed = Killed(was_running=_was_in_slot(connection, reservation_id))
+        return killed, optuna_trials.pending_tell_of_trial(connection, reservation_id)
 
-    pending = database.transaction(end)
-    for trial in pending or ():
+    killed, pending = database.transaction(end)
+    for trial in pending:
         _tell(database, name, trial)
-    return pending is None
+    return killed
+
+
+def _was_in_slot(connection: Connection, reservation_id: int) -> bool:
+    """Whether this transaction has ended an attempt of the trial: all others had ended before."""
+    of_trial = (attempts.c.reservation_id == reservation_id, attempts.c.device != NEXT)
+    by_hand = (attempts.c.outcome == Outcome.PRUNED, attempts.c.error == REASON)
+    return bool(connection.scalar(select(exists().where(*of_trial, *by_hand))))
 
 
 def _value(connection: Connection, study: StoredStudy, reservation_id: int) -> float | None:

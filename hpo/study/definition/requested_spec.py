@@ -132,7 +132,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         code=description.code,
         first=known_good_parts(description.first, space),
         sampler=request.sampler or defaults.sampler,
-        pruner=request.pruner or defaults.pruner_for(trials),
+        pruner=request.pruner or defaults.pruner_for(trials, request.epochs or description.epochs),
         seed=defaults.seed if request.seed is None else request.seed,
         startup=startup_trials(trials),
         max_failed=request.max_failed or defaults.max_failed,

@@ -16,6 +16,7 @@ from hpo.study.catalog import read_study
 from hpo.study.notes import read_notes
 from hpo.study.predicates import live_attempt, seconds_of_attempt
 from hpo.study.results.added_trials import read_added
+from storage import rungs
 from storage.attempts import NEXT
 from storage.tables import agents, attempts, studies, trials
 
@@ -38,8 +39,9 @@ class TrialRow(JsonRow):
     state: str
     """Outcome; `running`, `waiting` or `paused` while the trial is open; `added` for a result not trained here."""
     why: str
-    """Explanation of the outcome; empty while the trial is open."""
+    """Explanation of the outcome, or of a pause; empty while the trial runs or waits."""
     value: float | None
+    """Value by which it is judged; so far, if it is paused."""
     epochs: int
     seconds: float
     """Seconds spent in all attempts."""
@@ -126,6 +128,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
     )
     query = (
         select(
+            trials.c.reservation_id,
             trials.c.number,
             trials.c.outcome,
             trials.c.value,
@@ -145,12 +148,16 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
         .order_by(trials.c.number.nulls_last(), trials.c.ordinal)
     )
     notes = read_notes(connection, study_id)
+    rows = connection.execute(query).all()
+    pauses = any(row.outcome is None and row.paused_epoch is not None for row in rows)
+    so_far = rungs.values_so_far(connection, study_id) if pauses else {}
     return [
         TrialRow(
             number=row.number,
             state=row.outcome or (RUNNING if row.live else WAITING if row.paused_epoch is None else PAUSED),
-            why=why_ended(row.outcome, row.epochs, row.total, row.lost, row.error),
-            value=row.value,
+            why=why_ended(row.outcome, row.epochs, row.total, row.lost, row.error)
+            or ("" if row.paused_epoch is None else f"paused after epoch {row.paused_epoch}"),
+            value=row.value if row.outcome is not None else so_far.get(row.reservation_id),
             epochs=row.epochs,
             seconds=max(0.0, row.seconds or 0.0),
             attempts=row.attempts or 0,
@@ -158,7 +165,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             created_at=row.created_at,
             note=notes.get(row.number, ""),
         )
-        for row in connection.execute(query)
+        for row in rows
     ]
 
 

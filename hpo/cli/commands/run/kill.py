@@ -23,6 +23,7 @@ def kill(study: str, trial: int, storage: str | None) -> None:
     from hpo.study.changes.kill import kill_trial
 
     with options.opened(storage) as database:
-        withdrawn = kill_trial(database, study, trial)
-    state = "is withdrawn" if withdrawn else "is pruned; its agent ends it within seconds"
-    click.echo(f"trial {trial} of {study} {state}")
+        killed = kill_trial(database, study, trial)
+    state = "is withdrawn" if killed.withdrawn else "is pruned"
+    ending = "; its agent ends it within seconds" if killed.was_running else ""
+    click.echo(f"trial {trial} of {study} {state}{ending}")

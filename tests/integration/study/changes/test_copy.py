@@ -18,14 +18,20 @@ from hpo.study.monitoring.status import study_status
 from hpo.study.results.trials import trial_rows
 from storage import studies
 from storage.engine import Database
-from tests.integration.stores import StoredStudy, claimed, train
+from tests.integration.stores import StoredStudy, begun, claimed, report, train
 from tests.specs import SPACE, spec
 
 
 def test_copy_has_spec_budget_and_history(database: Database) -> None:
-    study = StoredStudy(database, spec(seed=7, earlier_samplers=(("tpe", 1),)), budget=5)
+    study = StoredStudy(
+        database, spec(seed=7, earlier_samplers=(("tpe", 1),), pruner="freeze-thaw"), budget=5
+    )
     agent = study.agent()
     train(agent, claimed(agent))
+    paused, trial_id = begun(agent)
+    report(agent, paused, trial_id, 0.75, 1)
+    assert agent.pauses(paused.attempt_id, {1: 0.75})
+    agent.release(paused.attempt_id)
     study.optuna.add_trial(create_trial(state=TrialState.FAIL))
     study.optuna.add_trial(
         create_trial(
@@ -41,9 +47,9 @@ def test_copy_has_spec_budget_and_history(database: Database) -> None:
     study.optuna.enqueue_trial({"x": 0.25})
     set_desired_state(database, "s", "stop")
     assert copy_study(database, "s", "plain") == Copied(budget=5, history=0)
-    assert copy_study(database, "s", "taught", history=True) == Copied(budget=5, history=2)
+    assert copy_study(database, "s", "taught", history=True) == Copied(budget=5, history=3)
     original, plain, taught = (find_study(database, name) for name in ("s", "plain", "taught"))
-    assert StudySpec.from_json(taught.spec_json) == spec(seed=7)
+    assert StudySpec.from_json(taught.spec_json) == spec(seed=7, pruner="freeze-thaw")
     assert (plain.desired_state, plain.budget, len({original.uid, plain.uid, taught.uid})) == ("run", 5, 3)
     assert trial_rows(database, "plain") == []
     status = study_status(database, "taught")
@@ -51,15 +57,23 @@ def test_copy_has_spec_budget_and_history(database: Database) -> None:
     rows = trial_rows(database, "taught")
     assert [(row.number, row.state, row.why) for row in rows] == [
         (0, "added", "imported from study s, not trained here"),
-        (1, "pruned", "imported from study old, not trained here"),
+        (1, "pruned", "imported from study s, not trained here"),
+        (2, "pruned", "imported from study old, not trained here"),
     ]
     copied = optuna.load_study(study_name="taught", storage=database.optuna).trials
-    for before, after in zip((study.optuna.trials[0], study.optuna.trials[2]), copied, strict=True):
-        assert (before.state, before.value, before.params) == (after.state, after.value, after.params)
+    trials = study.optuna.trials
+    assert (trials[1].state, copied[1].state, copied[1].value) == (
+        TrialState.RUNNING,
+        TrialState.PRUNED,
+        0.75,
+    )
+    for before, after in zip((trials[0], trials[1], trials[3]), copied, strict=True):
+        assert before.params == after.params
+        assert before is trials[1] or (before.state, before.value) == (after.state, after.value)
         assert before.intermediate_values == after.intermediate_values
         assert before.datetime_start == after.datetime_start
-    assert [list(trial.user_attrs) for trial in copied] == [["hpo_imported"]] * 2
-    assert copied[1].system_attrs == {"constraints:diverged": 1.0}
+    assert [list(trial.user_attrs) for trial in copied] == [["hpo_imported"]] * 3
+    assert copied[2].system_attrs == {"constraints:diverged": 1.0}
 
 
 def test_name_that_is_taken_or_invalid_changes_nothing(database: Database) -> None:

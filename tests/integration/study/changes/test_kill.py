@@ -8,8 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo.outcomes import Outcome
-from hpo.study.changes.kill import REASON, TrialNotOpenError, kill_trial
+from hpo.study.changes.kill import REASON, Killed, TrialNotOpenError, kill_trial
 from hpo.study.results.trials import trial_rows
+from storage import rungs
 from storage.attempts import LeaseLostError
 from storage.engine import Database
 from storage.optuna import trials as optuna_trials
@@ -26,7 +27,7 @@ def test_killed_trial_is_pruned_with_its_value_and_its_attempt_is_fenced(
     claim, trial_id = begun(store)
     report(store, claim, trial_id, 0.125, 1)
     report(store, claim, trial_id, 0.25, 2)
-    kill_trial(database, "s", 0)
+    assert kill_trial(database, "s", 0) == Killed(was_running=True)
     (row,) = trial_rows(database, "s")
     assert (row.state, row.value, row.why) == (Outcome.PRUNED, value, f"pruned after epoch 2: {REASON}")
     assert study.states == [TrialState.PRUNED]
@@ -35,13 +36,22 @@ def test_killed_trial_is_pruned_with_its_value_and_its_attempt_is_fenced(
     assert store.refresh().counts.finished == 1
 
 
-def test_waiting_trial_can_be_killed(database: Database) -> None:
-    study = StoredStudy(database)
+@pytest.mark.parametrize("paused", [False, True])
+def test_waiting_or_paused_trial_can_be_killed(database: Database, paused: bool) -> None:
+    study = StoredStudy(database, replace(SPEC, pruner="freeze-thaw"), budget=2)
     store = study.agent()
-    store.release(begun(store)[0].attempt_id)
-    kill_trial(database, "s", 0)
+    claim, trial_id = begun(store)
+    report(store, claim, trial_id, 0.25, 1)
+    assert not paused or store.pauses(claim.attempt_id, {1: 0.25})
+    store.release(claim.attempt_id)
+    (row,) = trial_rows(database, "s")
+    found = ("paused", 0.25, "paused after epoch 1") if paused else ("waiting", None, "")
+    assert (row.state, row.value, row.why) == found
+    assert kill_trial(database, "s", 0) == Killed()
     assert study.states == [TrialState.PRUNED]
-    assert store.refresh().counts.waiting == 0
+    assert (store.refresh().counts.waiting, store.refresh().counts.paused) == (0, 0)
+    # What a user has ended does not go on when the budget grows.
+    assert database.transaction(lambda c: rungs.reopen(c, study.optuna._study_id)) == 0
 
 
 def test_enqueued_trial_is_withdrawn(database: Database) -> None:
@@ -50,7 +60,7 @@ def test_enqueued_trial_is_withdrawn(database: Database) -> None:
         study.optuna.enqueue_trial({"x": x})
     store = study.agent()
     claim = claimed(store)
-    assert kill_trial(database, "s", 0)
+    assert kill_trial(database, "s", 0).withdrawn
     # An agent that read it before does not get it.
     take = optuna_trials.take_enqueued
     ids = [trial._trial_id for trial in study.optuna.get_trials()]
