@@ -18,6 +18,7 @@ from hpo.search.freeze_thaw import FreezeThaw
 from storage import attempts, budget, goals, rungs
 from storage.attempts import NEXT
 from storage.budget import Counts
+from storage.configurations import Contains
 
 TAKEN = "trained by an agent that was idle"
 """Reason that a prefetched attempt was released."""
@@ -60,9 +61,11 @@ def claim(
     slot: int,
     device: str,
     lease_seconds: float,
+    contains: Contains | None = None,
 ) -> Claim | NoWork:
     """Lease a waiting reservation, else a paused trial that goes on, else a new reservation.
 
+    `contains` is that of a finite space that has changed since the study began.
     Where none is left, a slot takes over the last prefetched trial of another agent, which would start it later.
     Where nothing is left to train, trials that are still paused are decided as pruned.
     """
@@ -75,7 +78,7 @@ def claim(
     held = _held(connection, agent_id, slot)
     if held is not None:
         return _read(connection, held)
-    chosen = _chosen(connection, study_id, study, agent_id, host, device)
+    chosen = _chosen(connection, study_id, study, agent_id, host, device, contains)
     if isinstance(chosen, NoWork):
         return chosen
     attempt_id: int = connection.execute(
@@ -105,10 +108,16 @@ class _Chosen:
 
 
 def _chosen(
-    connection: Connection, study_id: int, study: Row[Any], agent_id: int, host: str, device: str
+    connection: Connection,
+    study_id: int,
+    study: Row[Any],
+    agent_id: int,
+    host: str,
+    device: str,
+    contains: Contains | None,
 ) -> _Chosen | NoWork:
     """Return the reservation that a free slot trains next, or the reason why there is none."""
-    reached = goals.end_if_reached(connection, study_id)
+    reached = goals.end_if_reached(connection, study_id, contains)
     # Most claims need no count, which takes longer the more trials there are.
     counts = None if budget.has_room(connection, study_id) else budget.count(connection, study_id)
     if counts is not None and counts.left == 0:
@@ -117,13 +126,14 @@ def _chosen(
         return NoWork.EPOCHS
     rule = rungs.rule_of(study)
     reservation_id = _waiting(connection, study_id)
-    if reservation_id is None and rule is not None and not reached:
+    # In a finite space of which all trials have begun, the best paused ones go on as they would at the budget's end.
+    if reservation_id is None and rule is not None and reached in ("", "space"):
         reservation_id = _thawed(connection, study_id, counts, rule, host)
     if reservation_id is not None:
         return _Chosen(reservation_id=reservation_id)
-    size = None if study.configurations is None else int(study.configurations)
     room = counts is None or counts.begun < counts.budget
-    if room and (size is None or not goals.all_given(connection, study_id, size)):
+    size = None if study.configurations is None else int(study.configurations)
+    if room and (size is None or not goals.all_given(connection, study_id, size, contains)):
         return _Chosen(reservation_id=_reserve(connection, study_id, int(study.seed or 0)), fresh=True)
     if rule is not None and (counts or budget.count(connection, study_id)).held == 0:
         # All that is left is paused.

@@ -1,4 +1,4 @@
-"""Configurations of a study whose space is finite: each is given to one trial, under the lock on the study's row."""
+"""Configurations that are trained once: each is given to one trial, under the lock on the study's row."""
 
 from __future__ import annotations
 
@@ -14,28 +14,41 @@ from storage import attempts, budget
 Choose = Callable[[list[Mapping[str, Any]], list[Mapping[str, Any]]], Mapping[str, Any]]
 """Chooses a configuration, given those of failed trials and those of all others."""
 
+Contains = Callable[[Mapping[str, Any]], bool]
+"""Whether a study's space contains a configuration."""
+
+_GIVEN = (
+    "hpo.trials t LEFT JOIN public.trial_system_attributes a"
+    " ON a.trial_id = t.trial_id AND a.key = 'fixed_params' AND t.params IS NULL WHERE t.study_id = :s"
+)
+"""Trials of a study, each with the configuration that it was given in `a` while it has none of its own."""
+
+_PARAMS = "coalesce(CAST(t.params AS text), a.value_json)"
+
 
 def give(
-    connection: Connection, study_id: int, attempt_id: int, trial_id: int, choose: Choose
+    connection: Connection,
+    study_id: int,
+    attempt_id: int,
+    trial_id: int,
+    proposed: Mapping[str, Any] | None,
+    choose: Choose,
 ) -> Mapping[str, Any]:
-    """Give an attempt's trial a configuration, which `choose` returns; return it. Can be repeated.
+    """Give an attempt's trial the proposed configuration, else the one that `choose` returns; return it.
+
+    `choose` decides where nothing is proposed, or another trial has had the proposal. Can be repeated.
 
     Raises:
         LeaseLostError: another agent has ended the attempt.
     """
+    # Chosen before the lock is taken, because it takes a while in a large study, and so mostly not under the lock.
+    chosen = proposed
+    if chosen is None or _taken(connection, study_id, trial_id, chosen):
+        chosen = choose(*_known(connection, study_id, trial_id))
     budget.lock_study(connection, study_id)
-    reservation_id = attempts.guard(connection, attempt_id)
-    rows = connection.execute(
-        text(
-            "SELECT coalesce(CAST(t.params AS text), a.value_json) AS params,"
-            " (t.outcome IS NULL OR t.outcome = ANY(:counted)) AS kept FROM hpo.trials t"
-            " LEFT JOIN public.trial_system_attributes a ON a.trial_id = t.trial_id AND a.key = 'fixed_params'"
-            " WHERE t.study_id = :s AND t.reservation_id <> :t ORDER BY t.ordinal"
-        ),
-        {"s": study_id, "t": reservation_id, "counted": list(COUNTED)},
-    ).all()
-    known = [(json.loads(row.params), row.kept) for row in rows if row.params is not None]
-    chosen = choose([one for one, kept in known if not kept], [one for one, kept in known if kept])
+    attempts.guard(connection, attempt_id)
+    if _taken(connection, study_id, trial_id, chosen):
+        chosen = choose(*_known(connection, study_id, trial_id))
     connection.execute(
         text(
             "INSERT INTO public.trial_system_attributes (trial_id, key, value_json) VALUES (:t, 'fixed_params', :v)"
@@ -46,14 +59,55 @@ def give(
     return chosen
 
 
-def begun(connection: Connection, study_id: int) -> tuple[int, int]:
-    """Return how many different configurations have finished or will, and how many trials have none yet."""
-    row = connection.execute(
+def _taken(connection: Connection, study_id: int, trial_id: int, params: Mapping[str, Any]) -> bool:
+    """Whether another trial of the study has, or has had, a configuration."""
+    found: bool = connection.execute(
         text(
-            "SELECT count(DISTINCT CAST(params AS text)) AS configurations,"
-            " count(*) FILTER (WHERE params IS NULL) AS pending FROM hpo.trials"
-            " WHERE study_id = :s AND (outcome IS NULL OR outcome = ANY(:counted))"
+            f"SELECT EXISTS (SELECT 1 FROM {_GIVEN} AND t.trial_id IS DISTINCT FROM :t"
+            f" AND CAST({_PARAMS} AS jsonb) = CAST(:params AS jsonb))"
+        ),
+        {"s": study_id, "t": trial_id, "params": json.dumps(dict(params))},
+    ).scalar_one()
+    return found
+
+
+def _known(
+    connection: Connection, study_id: int, trial_id: int
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Return the configurations of failed trials, and those of all others but one."""
+    rows = connection.execute(
+        text(
+            f"SELECT {_PARAMS} AS params, (t.outcome IS NULL OR t.outcome = ANY(:counted)) AS kept"
+            f" FROM {_GIVEN} AND t.trial_id IS DISTINCT FROM :t ORDER BY t.ordinal"
+        ),
+        {"s": study_id, "t": trial_id, "counted": list(COUNTED)},
+    ).all()
+    known = [(json.loads(row.params), row.kept) for row in rows if row.params is not None]
+    return [one for one, kept in known if not kept], [one for one, kept in known if kept]
+
+
+def reserved(connection: Connection, study_id: int) -> int:
+    """Return the number of all trials of a study, those that failed included."""
+    # Ordinals have no gaps.
+    found: int = connection.execute(
+        text("SELECT coalesce(max(ordinal) + 1, 0) FROM hpo.trials WHERE study_id = :s"), {"s": study_id}
+    ).scalar_one()
+    return found
+
+
+def begun(connection: Connection, study_id: int, contains: Contains | None = None) -> tuple[int, int]:
+    """Return how many different configurations have finished or will, and how many trials have none yet.
+
+    Those outside the space do not count, if `contains` is given.
+    """
+    rows = connection.execute(
+        text(
+            # As texts, in which 1 is not 1.0.
+            "SELECT CAST(CAST(params AS jsonb) AS text) AS params, count(*) AS trials FROM hpo.trials"
+            " WHERE study_id = :s AND (outcome IS NULL OR outcome = ANY(:counted)) GROUP BY 1"
         ),
         {"s": study_id, "counted": list(COUNTED)},
-    ).one()
-    return row.configurations, row.pending
+    ).all()
+    pending = sum(row.trials for row in rows if row.params is None)
+    given = [row.params for row in rows if row.params is not None]
+    return sum(contains is None or contains(json.loads(params)) for params in given), pending

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import COUNTED, Outcome
 from storage import budget, configurations
+from storage.configurations import Contains
+from storage.optuna.trials import count_enqueued
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +29,9 @@ class Goals:
     trials_since_best: int
     """Trials that have finished since, without those that freeze-thaw left paused."""
     reached: str
-    """The goal that is reached, as `target`, `patience`, `grid` or `epochs`; else empty."""
+    """The goal that is reached, as `target`, `patience`, `space` or `epochs`; else empty."""
     configurations: int | None = None
-    """Configurations of the space, if `--sampler grid` trains each of them once."""
+    """Configurations of the space, if it is finite: each of them is trained once."""
     begun: int = 0
     """Those of them whose trials have finished or are being trained."""
     max_epochs: int | None = None
@@ -38,8 +40,14 @@ class Goals:
     """Epochs that all trials together have completed, if they are limited."""
 
 
-def read(connection: Connection, study_id: int) -> Goals | None:
-    """Return the goals of a study; None if it has none."""
+def read(
+    connection: Connection, study_id: int, contains: Contains | None = None, *, exact: bool = True
+) -> Goals | None:
+    """Return the goals of a study; None if it has none.
+
+    `contains` is that of the study's space, if it has changed since the study began. Unless `exact`, all trials count
+    as different configurations while they are fewer than these.
+    """
     spec = connection.execute(
         text(
             "SELECT spec->>'target' AS target, spec->>'patience' AS patience,"
@@ -60,12 +68,23 @@ def read(connection: Connection, study_id: int) -> Goals | None:
         trials_since_best=0,
         reached="",
         configurations=size,
-        begun=0 if size is None else configurations.begun(connection, study_id)[0],
+        begun=0 if size is None else _begun(connection, study_id, size, contains, exact=exact),
         max_epochs=None if spec.max_epochs is None else int(spec.max_epochs),
         epochs=0 if spec.max_epochs is None else trained_epochs(connection, study_id),
     )
     goals = _with_best(connection, study_id, goals, maximize=bool(spec.maximize))
-    return replace(goals, reached=_reached(goals, maximize=bool(spec.maximize)))
+    reached = _reached(goals, maximize=bool(spec.maximize))
+    if reached == "space" and asked_for(connection, study_id):
+        reached = ""
+    return replace(goals, reached=reached)
+
+
+def _begun(
+    connection: Connection, study_id: int, size: int, contains: Contains | None, *, exact: bool
+) -> int:
+    reserved = configurations.reserved(connection, study_id)
+    # To compare all configurations takes a while in a large study.
+    return configurations.begun(connection, study_id, contains)[0] if exact or reserved >= size else reserved
 
 
 def _with_best(connection: Connection, study_id: int, goals: Goals, *, maximize: bool) -> Goals:
@@ -98,7 +117,7 @@ def _reached(goals: Goals, *, maximize: bool) -> str:
     if best is not None and patience is not None and goals.trials_since_best >= patience:
         return "patience"
     if goals.configurations is not None and goals.begun >= goals.configurations:
-        return "grid"
+        return "space"
     if goals.max_epochs is not None and goals.epochs >= goals.max_epochs:
         return "epochs"
     return ""
@@ -112,19 +131,34 @@ def trained_epochs(connection: Connection, study_id: int) -> int:
     return epochs
 
 
-def all_given(connection: Connection, study_id: int, size: int) -> bool:
-    """Whether the configurations of a finite space suffice only for the trials that were begun."""
-    given, pending = configurations.begun(connection, study_id)
-    return given + pending >= size
+def all_given(connection: Connection, study_id: int, size: int, contains: Contains | None) -> bool:
+    """Whether the configurations of a finite space, and enqueued ones, suffice only for the trials that were begun."""
+    if configurations.reserved(connection, study_id) < size:
+        return False
+    given, pending = configurations.begun(connection, study_id, contains)
+    return given + pending >= size + asked_for(connection, study_id)
 
 
-def end_if_reached(connection: Connection, study_id: int) -> str:
+def asked_for(connection: Connection, study_id: int) -> int:
+    """Return how many configurations were asked for that no trial has yet: they are trained again if they were before.
+
+    They are enqueued trials and the objective's known good configurations.
+    """
+    first: int = connection.execute(
+        text("SELECT coalesce(json_array_length(spec->'first'), 0) FROM hpo.studies WHERE study_id = :s"),
+        {"s": study_id},
+    ).scalar_one()
+    left = max(0, first - configurations.reserved(connection, study_id))
+    return left + count_enqueued(connection, study_id)
+
+
+def end_if_reached(connection: Connection, study_id: int, contains: Contains | None = None) -> str:
     """Return the goal that a study has reached, as `Goals.reached`; its row must be locked.
 
     The budget is lowered to the trials that were begun, which finish, unless its epochs are spent: then they wait
     for more.
     """
-    goals = read(connection, study_id)
+    goals = read(connection, study_id, contains, exact=False)
     if goals is None or not goals.reached:
         return ""
     if goals.reached != "epochs":

@@ -10,6 +10,7 @@ from hpo.agent.store.snapshots import StudySnapshot
 from hpo.search.open_overrides import without_parameter
 from hpo.study.definition.goal_text import goal_text
 from hpo.study.definition.launched_study import LaunchedStudy
+from hpo.study.definition.space_of_study import contains_of
 from hpo.study.results.test_set import has_test_set
 from storage import budget
 from storage.engine import Database
@@ -32,9 +33,9 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
         f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.cut_short}),"
         f" {counts.failed} failed"
     )
-    goals = database.transaction(lambda c: read_goals(c, study.study_id))
+    goals = database.transaction(lambda c: read_goals(c, study.study_id, contains_of(study.spec_json)))
     if goals is not None and goals.reached:
-        other = {"grid": "a wider space", "epochs": "a larger number (or none)"}.get(
+        other = {"space": "a wider space and more --trials", "epochs": "a larger number (or none)"}.get(
             goals.reached, "another value (or none) and more --trials"
         )
         log.info(f"{goal_text(goals)}: to search on, give {other}")

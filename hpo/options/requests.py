@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo.options.defaults import CODES, DIRECTIONS, ENGINES, PRUNERS, SAMPLERS, SPACES, LaunchDefaults
+from hpo.options.defaults import CODES, DIRECTIONS, ENGINES, GRID, PRUNERS, SAMPLERS, SPACES, LaunchDefaults
 from hpo.options.fields import ANY_NUMBER, COUNT, NONE, NUMBER, SLOTS, Range, option_field
 from hpo.options.hosts import AgentOptions, RayOptions
 from hpo.options.images import ImageOptions
@@ -165,10 +165,13 @@ class LaunchRequest:
     )
     sampler: str | None = option_field(
         None,
-        "Algorithm that proposes the next configuration; a launch may change it for the rest of a study. grid: each "
-        "configuration of a finite space once, in an order that --seed shuffles; then the study ends.",
+        "Algorithm that proposes the next configuration; a launch may change it for the rest of a study. None is "
+        "trained twice, and a study ends when all of a finite space are trained. grid: all of a finite space, in an "
+        "order that --seed shuffles.",
         kind=SAMPLERS,
-        show_default=_for_new(LaunchDefaults.sampler),
+        show_default=_for_new(
+            f"{GRID} if --trials suffice for the whole space, else {LaunchDefaults.sampler},"
+        ),
     )
     pruner: str | None = option_field(
         None,

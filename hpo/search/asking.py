@@ -45,7 +45,7 @@ class Asking:
     def begin(self, trial_id: int) -> None:
         """Read a trial before its objective waits for its first parameter."""
         # A copy of the study, because it caches the trials that it read first.
-        self._trials[trial_id] = _unwritten(copy.copy(self._study), trial_id)
+        self._trials[trial_id] = unwritten(copy.copy(self._study), trial_id)
 
     def forget(self, trial_id: int) -> None:
         self._trials.pop(trial_id, None)
@@ -60,7 +60,7 @@ class Asking:
             if isinstance(exc, HpoError) or is_of_database(exc):
                 raise
             reason = exc
-        found = _suggestion(_unwritten(self._at_random(), trial_id), name, distribution)
+        found = _suggestion(unwritten(self._at_random(), trial_id), name, distribution)
         log.warning(
             f"the sampler failed ({type(reason).__name__}: {reason}): a parameter is sampled at random"
         )
@@ -84,7 +84,8 @@ class _Unwritten(ForwardingStorage):
         self.internal[param_name] = param_value_internal
 
 
-def _unwritten(study: optuna.Study, trial_id: int) -> optuna.Trial:
+def unwritten(study: optuna.Study, trial_id: int) -> optuna.Trial:
+    """Return a trial that keeps its new parameters to itself."""
     trial = optuna.Trial(study, trial_id)
     trial.storage = _Unwritten(trial.storage)
     return trial

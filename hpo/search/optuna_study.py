@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
-from hpo.search.asking import QUIET, Asking, declared, suggested
+from hpo.search.asking import QUIET, Asking, declared, suggested, unwritten
 from hpo.search.paused_trials import PausedTrials
 from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS, build_sampler, random_sampler
@@ -107,9 +107,16 @@ class Search:
         """Return the values that a trial was created or enqueued with."""
         return dict(self._storage.get_trial(trial_id).system_attrs.get("fixed_params", {}))
 
-    def _sample(self, trial_id: int) -> Params:
+    def propose(self, trial_id: int) -> Params:
+        """Return the configuration that `suggest` would return and write."""
+        return self._sample(trial_id, unwritten)
+
+    def _sample(
+        self, trial_id: int, begin: Callable[[optuna.Study, int], optuna.Trial] = optuna.Trial
+    ) -> Params:
         try:
-            return self._suggest_by(copy.copy(self._proposing), trial_id)
+            # A copy of the study, because it caches the trials that it read first.
+            return self._suggest_by(begin(copy.copy(self._proposing), trial_id))
         except UpdateFinishedTrialError:
             raise
         except Exception as exc:
@@ -117,11 +124,9 @@ class Search:
                 raise
             # Values of other trials may exceed the sampler's arithmetic: this one is drawn at random.
             log.warning(f"the sampler failed ({type(exc).__name__}: {exc}): a trial is sampled at random")
-        return self._suggest_by(self._at_random(), trial_id)
+        return self._suggest_by(begin(self._at_random(), trial_id))
 
-    def _suggest_by(self, study: optuna.Study, trial_id: int) -> Params:
-        # A copy of the study, because it caches the trials that it read first.
-        trial = optuna.Trial(study, trial_id)
+    def _suggest_by(self, trial: optuna.Trial) -> Params:
         with np.errstate(**QUIET):
             return self._active(lambda name, dist: suggested(trial, name, dist))
 

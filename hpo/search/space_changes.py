@@ -64,7 +64,8 @@ def with_space(
             f"{change}. Use the new space (--space change: all trials stay in the history),"
             " keep the old one (--space keep), or start another study with --study"
         )
-    return replace(spec, space=target, objective_space=now, first=known_good_parts(description.first, target))
+    first = known_good_parts(description.first, target)
+    return replace(spec, space=target, space_changed=True, objective_space=now, first=first)
 
 
 def _with_narrowing(database: Database, study_id: int, spec: StudySpec, request: LaunchRequest) -> StudySpec:

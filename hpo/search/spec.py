@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from hpo.options.defaults import GRID, LaunchDefaults
+from hpo.options.defaults import LaunchDefaults
 from hpo.search import finite
 from hpo.search.learned import EarlierStudy
 from objectives.base import DataOptions, Direction, Params
@@ -33,6 +33,8 @@ class StudySpec:
     """Epochs of a trial that is not pruned; None: the objective alone knows."""
     space: Mapping[str, BaseDistribution]
     """Search space: the objective's, narrowed by `--param`."""
+    space_changed: bool = False
+    """Whether trials may lie outside `space`, because it was another one when they began."""
     objective_space: Mapping[str, BaseDistribution]
     """Space of the objective when the study began, to detect changes of its code."""
     open_space: bool = False
@@ -78,11 +80,12 @@ class StudySpec:
 
     @property
     def configurations(self) -> int | None:
-        """Number of configurations that `--sampler grid` trains once each; None for the other samplers."""
-        if self.sampler != GRID or self.open_space:
-            return None
-        found = finite.configurations(self.space)
-        return None if found is None else len(found)
+        """Number of configurations of a finite space, each of which is trained once; None for any other space."""
+        return None if self.open_space else finite.size(self.space)
+
+    def contains(self, params: Mapping[str, Any]) -> bool:
+        """Whether a trial's configuration is one of the space."""
+        return lies_within(params, self.space)
 
     @property
     def narrowed(self) -> bool:

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 
 from hpo.search.spec import StudySpec
 from objectives.base import Params
-from objectives.spaces.choices import contains, same_params
+from objectives.spaces.choices import contains, identity, same_params
 from objectives.spaces.space import activity, parents_first
 
 OF_EARLIER = 5
@@ -38,9 +38,17 @@ def starting_points(spec: StudySpec) -> list[Params]:
 
 
 def known_good_parts(first: Sequence[Params], space: Mapping[str, BaseDistribution]) -> tuple[Params, ...]:
-    """Return the part of each known good configuration inside a (narrowed) space; the sampler fills the rest."""
-    parts = (_part(params, space) for params in first)
-    return tuple(part for part in parts if part)
+    """Return the part of each known good configuration inside a (narrowed) space; the sampler fills the rest.
+
+    Of different configurations that the narrowing has made equal, only the first one is kept.
+    """
+    origins: dict[str, str] = {}
+    found = []
+    for params in first:
+        part = _part(params, space)
+        if part and origins.setdefault(identity(part), identity(dict(params))) == identity(dict(params)):
+            found.append(part)
+    return tuple(found)
 
 
 def _part(params: Params, space: Mapping[str, BaseDistribution]) -> Params:

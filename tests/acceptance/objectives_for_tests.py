@@ -338,7 +338,11 @@ class Loud(Objective):
     """Prints as its parameter determines in the first epoch, and a line in each."""
 
     metric, direction, epochs = "loss", "minimize", 3
-    space = {"prints": CategoricalDistribution(["raw", "much", "flood", "little"])}
+    space = {
+        "prints": CategoricalDistribution(["raw", "much", "flood", "little"]),
+        # Trials that print the same are different configurations.
+        "x": FloatDistribution(0.0, 1.0),
+    }
 
     def train(self, params: Params, run: Run) -> None:
         for epoch in run.epochs():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from optuna.trial import TrialState
@@ -52,6 +53,13 @@ class StoredStudy:
 
     def set_state(self, state: str) -> None:
         self.database.transaction(lambda c: set_desired_state(c, self.optuna._study_id, state))
+
+    def change(self, spec: StudySpec, budget: int) -> None:
+        """Store another spec and budget, which agents that join later get."""
+        self.spec = spec
+        values = {"spec": json.dumps(spec.to_json()), "n": budget}
+        change = text("UPDATE hpo.studies SET spec = CAST(:spec AS json), budget = :n")
+        self.database.transaction(lambda c: c.execute(change, values))
 
     def execute(self, sql: str) -> Any:
         return self.database.transaction(lambda c: c.execute(text(sql)))

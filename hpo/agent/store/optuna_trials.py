@@ -37,10 +37,11 @@ class OptunaTrials:
         self._study_id = study_id
         self._spec = spec
         self._search = search
+        self._may_repeat = not spec.open_space and finite.may_repeat(spec.space)
 
     @cached_property
     def _order(self) -> Sequence[Params]:
-        """All configurations of a finite space, in the order of the study."""
+        """All configurations of a finite space, in the order of the study; empty for any other space."""
         return finite.shuffled(self._spec.space, self._spec.seed)
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
@@ -73,20 +74,30 @@ class OptunaTrials:
         return trial_id, number, self._suggest(claim, trial_id, number)
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
-        if self._spec.sampler == GRID:
-            fixed = self._session.call(lambda: self._search.fixed(trial_id))
-
-            def choose(failed: Configurations, kept: Configurations) -> Params:
-                tried = [finite.key(params) for params in failed], [finite.key(params) for params in kept]
-                return finite.untried(self._spec.space, self._order, fixed, *tried)
-
-            self._session.statement(configurations.give, self._study_id, claim.attempt_id, trial_id, choose)
+        if self._may_repeat:
+            self._give(claim, trial_id)
         try:
             params = self._session.call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
         except UpdateFinishedTrialError as exc:
             raise TrialFinishedError from exc
         self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
         return params
+
+    def _give(self, claim: Claim, trial_id: int) -> None:
+        """Give a trial a configuration that no other has, unless it was asked for."""
+        space = self._spec.space
+        fixed = self._session.call(lambda: self._search.fixed(trial_id))
+        grid = self._spec.sampler == GRID
+        proposed = None if grid else self._session.call(lambda: self._search.propose(trial_id))
+
+        def choose(failed: Configurations, kept: Configurations) -> Params:
+            tried = [finite.key(params) for params in failed], [finite.key(params) for params in kept]
+            if proposed is None:
+                return finite.untried(space, self._order, fixed, *tried)
+            order = self._order or None
+            return finite.untried_nearby(space, order, proposed, fixed, *tried, seed=claim.seed)
+
+        self._session.write(configurations.give, self._study_id, claim.attempt_id, trial_id, proposed, choose)
 
     # Not retried one by one, because `sample` retries the whole.
 

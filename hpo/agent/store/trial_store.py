@@ -72,6 +72,7 @@ class TrialStore:
         self._lease_monitor = LeaseMonitor(times)
         self._data = ""
         self._freeze_thaw = freeze_thaw_of(spec)
+        self._contains = spec.contains if spec.space_changed else None
         trained = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
         self.agent_id = self._session.join(len(devices), trained, times.lease_seconds)
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, self._read_paused))
@@ -83,7 +84,14 @@ class TrialStore:
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         """Reserve a trial for a slot, or return the reason why there is none."""
         return self._write(
-            claims.claim, self._study_id, self.agent_id, self.host, slot, device, self.times.lease_seconds
+            claims.claim,
+            self._study_id,
+            self.agent_id,
+            self.host,
+            slot,
+            device,
+            self.times.lease_seconds,
+            self._contains,
         )
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:

@@ -20,7 +20,6 @@ from hpo.errors import (
 )
 from hpo.options.defaults import GRID, LaunchDefaults
 from hpo.options.requests import LaunchRequest
-from hpo.search import finite
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
 from hpo.study.definition import learn_from, twin, versions
@@ -93,20 +92,14 @@ def create_or_continue(
 
 
 def _report_size(spec: StudySpec, trials: int) -> None:
-    """Log that the space is finite, where its configurations are trained once, or could be with fewer trials."""
-    if spec.open_space or not spec.space:
+    """Log that the space is finite, if its size ends the study or its order is that of a grid."""
+    size = spec.configurations
+    if size is None or (size > trials and spec.sampler != GRID):
         return
-    found = finite.configurations(spec.space)
-    if found is None:
-        return
-    number = formatting.counted(len(found), "configuration")
-    if spec.sampler == GRID:
-        log.info(f"the space has {number}: each is trained once, in an order that --seed shuffles")
-    elif len(found) < trials:
-        log.info(
-            f"the space has {number}, fewer than the {trials} trials in total, so that some are trained again: "
-            f"--sampler {GRID} trains each once"
-        )
+    number = formatting.counted(size, "configuration")
+    fewer = f", fewer than the {trials} trials" if size < trials else ""
+    order = ", in an order that --seed shuffles" if spec.sampler == GRID else ""
+    log.info(f"the space has {number}{fewer}: each is trained once{order}")
 
 
 @contextmanager

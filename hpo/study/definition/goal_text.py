@@ -24,7 +24,7 @@ def goal_text(goals: Goals) -> str:
     if goals.configurations is not None:
         parts.append(
             f"all {goals.configurations} configurations of the space are trained once"
-            if goals.reached == "grid"
+            if goals.reached == "space"
             else f"{goals.begun} of {goals.configurations} configurations of the space are begun"
         )
     if goals.max_epochs is not None:

@@ -8,9 +8,10 @@ from typing import Any, cast
 from hpo.errors import (
     StudyConflictError,
 )
-from hpo.options.defaults import LaunchDefaults
+from hpo.options.defaults import GRID, LaunchDefaults
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchRequest
+from hpo.search import finite
 from hpo.search.open_overrides import checked
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.samplers import startup_trials
@@ -131,7 +132,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         objective_metric=description.metric,
         code=description.code,
         first=known_good_parts(description.first, space),
-        sampler=request.sampler or defaults.sampler,
+        sampler=request.sampler or _default_sampler(space, trials, open_space=description.open_space),
         pruner=request.pruner or defaults.pruner_for(trials, request.epochs or description.epochs),
         seed=defaults.seed if request.seed is None else request.seed,
         startup=startup_trials(trials),
@@ -141,6 +142,12 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
     )
     rule = freeze_thaw_of(spec)
     return spec if rule is None else replace(spec, rungs=tuple(rule.one_in.items()))
+
+
+def _default_sampler(space: Space, trials: int, *, open_space: bool) -> str:
+    """Return the default sampler of a study: a space that is not larger than the budget is enumerated."""
+    number = None if open_space else finite.size(space)
+    return GRID if number is not None and number <= trials else LaunchDefaults.sampler
 
 
 def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> LaunchRequest:

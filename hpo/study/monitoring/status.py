@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
 
 from hpo.outcomes import COUNTED, FAILURES
 from hpo.study.catalog import read_study, state_of
+from hpo.study.definition.space_of_study import contains_of
 from hpo.study.definition.versions import codes_of_study
 from hpo.study.monitoring.spent_time import elapsed_seconds, spent_seconds
 from hpo.study.monitoring.study_status import AgentRow, ExpiredRow, RunningRow, StudyStatus
@@ -73,7 +74,7 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         best_number=best.number if best else None,
         best_value=best.value if best else None,
         best_params=best.params if best else None,
-        goals=goals.read(connection, study.study_id),
+        goals=goals.read(connection, study.study_id, contains_of(study.spec_json)),
         trial_timeout_seconds=study.spec_json.get("trial_timeout_seconds"),
         elapsed_seconds=elapsed,
         remaining_seconds=(

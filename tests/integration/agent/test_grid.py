@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from optuna.distributions import FloatDistribution
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from hpo.outcomes import Outcome
+from hpo.search.optuna_study import Search
 from hpo.study.definition.goal_text import goal_text
 from objectives.spaces.choices import categorical
+from objectives.spaces.conditions import When
+from objectives.spaces.space import stored_space
 from storage import goals
 from storage.claims import NoWork
 from storage.engine import Database
@@ -17,8 +24,9 @@ SPACE = {"kind": categorical(["a", "b", "c"]), "x": FloatDistribution(0.0, 0.5, 
 SPEC = spec(SPACE, sampler="grid", first=({"kind": "b", "x": 0.5}, {"kind": "a"}))
 
 
-def test_all_configurations_are_trained_once_by_several_agents(database: Database) -> None:
-    study = StoredStudy(database, SPEC, budget=50)
+@pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "qmc"])
+def test_all_configurations_are_trained_once_by_several_agents(database: Database, sampler: str) -> None:
+    study = StoredStudy(database, replace(SPEC, sampler=sampler), budget=50)
     study.optuna.enqueue_trial({"kind": "c"})
     agents = [study.agent() for _ in range(3)]
     # All configurations but one are sampled before any is trained, and one trial fails.
@@ -70,3 +78,54 @@ def test_agent_that_died_before_it_sampled_leaves_the_configuration_to_the_next(
     train(other, claimed(other))
     assert other.claim(0, "cpu:0") is NoWork.DONE
     assert len({(trial.params["kind"], trial.params["x"]) for trial in study.optuna.get_trials()}) == 6
+
+
+def test_agents_that_propose_the_same_at_once_train_different_configurations(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Search, "propose", lambda *_: {"kind": "c", "x": 0.5})
+    study = StoredStudy(database, spec(SPACE), budget=6)
+    agents = [study.agent() for _ in range(6)]
+    claims = [claimed(agent) for agent in agents]
+    with ThreadPoolExecutor(6) as pool:
+        sampled = list(pool.map(lambda agent, claim: agent.sample(claim)[2], agents, claims))
+    assert len({(params["kind"], params["x"]) for params in sampled}) == 6
+    # The first one got the proposal.
+    assert {"kind": "c", "x": 0.5} in sampled
+
+
+def test_search_of_a_part_of_a_space_repeats_nothing(database: Database) -> None:
+    space = stored_space(
+        {"kind": categorical(["plain", "deep"]), "n": When("kind", "deep", FloatDistribution(0.0, 1.0))}
+    )
+    study = StoredStudy(database, spec(space, seed=1), budget=8)
+    agent = study.agent()
+    for _ in range(8):
+        train(agent, claimed(agent))
+    trained = [tuple(trial.params.values()) for trial in study.optuna.get_trials()]
+    assert trained.count(("plain",)) == 1
+    assert len({*trained}) == 8
+
+
+def test_enqueued_configuration_is_trained_again_after_all_others(database: Database) -> None:
+    study = StoredStudy(database, SPEC, budget=50)
+    agent = study.agent()
+    for _ in range(6):
+        train(agent, claimed(agent))
+    study.optuna.enqueue_trial({"kind": "a", "x": 0.0})
+    train(agent, claimed(agent))
+    assert agent.claim(0, "cpu:0") is NoWork.DONE
+    assert study.optuna.get_trials()[-1].params == {"kind": "a", "x": 0.0}
+
+
+def test_space_that_was_changed_is_trained_where_it_is_new(database: Database) -> None:
+    study = StoredStudy(database, spec({"n": IntDistribution(1, 4)}), budget=50)
+    agent = study.agent()
+    for _ in range(4):
+        train(agent, claimed(agent))
+    study.change(replace(study.spec, space={"n": IntDistribution(3, 6)}, space_changed=True), budget=50)
+    other = study.agent()
+    for _ in range(2):
+        train(other, claimed(other))
+    assert other.claim(0, "cpu:0") is NoWork.DONE
+    assert sorted(trial.params["n"] for trial in study.optuna.get_trials()) == [1, 2, 3, 4, 5, 6]

@@ -233,6 +233,24 @@ def test_goal_ends_a_study_whatever_is_paused(database: Database) -> None:
     assert (found.reached, found.best_value, found.trials_since_best) == ("target", 0.25, 0)
 
 
+def test_paused_trials_go_on_after_all_of_a_finite_space_have_begun(database: Database) -> None:
+    study = Frozen(database, 9, configurations=3)
+    agent = study.agent()
+    for value in (0.5, 0.4, 0.6):
+        claim = study.claim(agent)
+        assert isinstance(claim, Claim)
+        study.execute(
+            "UPDATE hpo.trials SET params = CAST(:p AS json) WHERE params IS NULL", p=f'{{"x": {value}}}'
+        )
+        assert study.reach(claim, 1, value)
+    claim = study.claim(agent)
+    assert isinstance(claim, Claim)
+    assert not claim.fresh
+    study.settle(claim, 0.3)
+    assert study.claim(agent) is NoWork.DONE
+    assert study.outcomes() == [("pruned", 0.5), ("complete", 0.3), ("pruned", 0.6)]
+
+
 def test_trial_goes_on_where_its_checkpoint_is(database: Database) -> None:
     study = Frozen(database, 7)
     here, there = study.agent(), study.agent("there")

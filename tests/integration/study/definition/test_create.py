@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sqlalchemy import text
 
 from hpo.errors import StudyConflictError
@@ -15,6 +16,7 @@ from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
 from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import LaunchedStudy, find
+from hpo.study.definition.requested_spec import new_spec
 from objectives.description import Description
 from storage import agents
 from storage.engine import Database
@@ -103,3 +105,48 @@ def begin(database: Database, study: LaunchedStudy | None) -> None:
     assert study is not None
     agent = database.transaction(agents.new_agent_id)
     database.transaction(lambda c: agents.join(c, agent, study.study_id, "here", 1, "boot:1:1", 1, {}))
+
+
+FINITE = {"kind": CategoricalDistribution(["a", "b"]), "n": IntDistribution(1, 3)}
+
+
+@pytest.mark.parametrize(
+    ("options", "sampler", "line"),
+    [
+        (
+            {"trials": 10},
+            "grid",
+            "the space has 6 configurations, fewer than the 10 trials: each is trained once, in an order that --seed"
+            " shuffles",
+        ),
+        ({"trials": 6}, "grid", "6 configurations: each is trained once, in an order that --seed shuffles"),
+        ({"trials": 5}, "tpe", ""),
+        (
+            {"trials": 10, "sampler": "tpe"},
+            "tpe",
+            "6 configurations, fewer than the 10 trials: each is trained once",
+        ),
+        ({"trials": 3, "params": ("kind=a",)}, "grid", "the space has 3 configurations"),
+        ({"trials": 1, "params": ("kind=a", "n=2")}, "grid", "the space has 1 configuration: each"),
+    ],
+)
+def test_space_that_is_not_larger_than_the_budget_is_enumerated(
+    database: Database, caplog: pytest.LogCaptureFixture, options: Any, sampler: str, line: str
+) -> None:
+    description = replace(DESCRIPTION, space=FINITE, first=[])
+    with caplog.at_level("INFO"):
+        study = create_or_continue(database, LaunchRequest(study="s", **options), "q", description, None)
+    assert study.spec.sampler == sampler
+    assert [line in message for message in caplog.messages] == [True] * bool(line)
+
+
+def test_configurations_that_a_narrowing_makes_equal_are_tried_once() -> None:
+    description = replace(
+        DESCRIPTION, first=[{"x": 1.0, "kind": "a"}, {"x": 2.0, "kind": "a"}, {"x": 2.0, "kind": "a"}]
+    )
+
+    def first(*params: str) -> list[Any]:
+        return list(new_spec(replace(REQUEST, params=params), "q", description).first)
+
+    assert first("kind=a") == [dict(params) for params in description.first]
+    assert first("x=3") == [{"kind": "a"}]
