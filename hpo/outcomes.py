@@ -15,7 +15,10 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed out"
     """The trial trained for longer than `--trial-timeout`; Optuna gets its last value, as of a pruned one."""
     INFEASIBLE = "infeasible"
-    """The objective raised `Infeasible`: no model can be made from this configuration."""
+    """The objective raised `Infeasible`: no model can be made from this configuration; or the trained trial violates a
+    constraint."""
+    REJECTED = "rejected"
+    """The configuration violates a constraint of the study, which was known before it trained: it does not count."""
     BUG = "bug"
     LOST = "lost"
     """The trainer, or its agent, died too often."""
@@ -39,14 +42,14 @@ class Outcome(StrEnum):
     @property
     def is_infeasible(self) -> bool:
         """Whether the sampler should avoid such configurations, even if the trial reported good values."""
-        return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.INFEASIBLE)
+        return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.INFEASIBLE, Outcome.REJECTED)
 
     @property
     def optuna_state(self) -> str:
         """Name of the `optuna.trial.TrialState` that Optuna gets; samplers learn nothing from `FAIL`."""
         if self is Outcome.COMPLETE:
             return "COMPLETE"
-        return "PRUNED" if self.counts else "FAIL"
+        return "PRUNED" if self in SETTLED else "FAIL"
 
 
 COUNTED = (
@@ -61,6 +64,9 @@ COUNTED = (
 
 CUT_SHORT = COUNTED[1:]
 """Counted outcomes of trials that did not train to the end."""
+
+SETTLED = (*COUNTED, Outcome.REJECTED)
+"""Outcomes of which samplers learn, and after which a configuration is not tried again."""
 
 FAILURES = (Outcome.BUG, Outcome.LOST, Outcome.HUNG)
 """Outcomes that do not count, limited by `max_failed`."""

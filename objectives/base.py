@@ -84,6 +84,8 @@ class Run(ABC):
     """Name of the study; empty in a run by hand."""
     direction: Direction = "minimize"
     """Direction in which the study optimizes the metric."""
+    figures: Sequence[str] = ()
+    """Names of the figures that the study asks for, by `--constraint` and `--also-minimize`."""
     ended_early: bool = False
     """Whether `epochs` has refused an epoch, because the run was pruned or has to stop."""
 
@@ -121,6 +123,16 @@ class Run(ABC):
     @abstractmethod
     def tick(self, done: int, total: int, images: int = 0) -> None:
         """Report progress inside an epoch: `done` of `total` steps, `images` seen; cheap enough for every batch."""
+
+    def measure(self, **figures: float) -> None:  # noqa: B027 - for studies that ask for figures
+        """Give figures that are known before the first epoch, such as `parameters=model.count_params()`.
+
+        `figures` has the names that the study asks for; others are ignored. The service measures those of Keras models
+        in `fit` and in a KerasObjective, and takes any metric of `report` for a figure too.
+
+        Raises:
+            Infeasible: one violates a constraint of the study, so that the trial ends.
+        """
 
     @abstractmethod
     def record(self, **results: Any) -> None:

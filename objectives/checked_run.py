@@ -164,6 +164,17 @@ class CheckedRun(Run):
         self._keep_constraint(plain_name, number)
         return number
 
+    def measure(self, **figures: float) -> None:
+        measured = values.metrics(figures)
+        bad = [name for name, value in measured.items() if not math.isfinite(value)]
+        if bad:
+            raise values.ValueRefusedError(
+                f"run.measure() was given {bad[0]} = {measured[bad[0]]}: give finite numbers"
+            )
+        asked = {name: value for name, value in measured.items() if name in self.figures}
+        if asked:
+            self._keep_figures(asked)
+
     def record(self, **results: Any) -> None:
         together = {**self.results, **values.records(results)}
         values.check_size(together)
@@ -217,6 +228,9 @@ class CheckedRun(Run):
     @abstractmethod
     def _keep_constraint(self, name: str, value: float) -> None:
         """Keep a finite constraint of the trial."""
+
+    def _keep_figures(self, figures: Mapping[str, float]) -> None:
+        """Keep figures that the study asks for."""
 
     def _decide(self) -> None:
         """Wait for the decision to continue after a report."""

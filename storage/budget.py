@@ -31,6 +31,8 @@ class Counts:
     out_of_memory: int = 0
     timed_out: int = 0
     infeasible: int = 0
+    rejected: int = 0
+    """Configurations that violate a constraint and were not trained; they do not count."""
     failed: int = 0
     running: int = 0
     prepared: int = 0
@@ -131,6 +133,7 @@ def count(connection: Connection, study_id: int) -> Counts:
         prepared=live.prepared,
         waiting=idle - paused,
         paused=paused,
+        rejected=of[Outcome.REJECTED].number if Outcome.REJECTED in of else 0,
         **fields({Outcome(outcome): row.number for outcome, row in of.items() if outcome in COUNTED}),
     )
 
@@ -143,10 +146,10 @@ def has_room(connection: Connection, study_id: int) -> bool:
     found: bool | None = connection.execute(
         text(
             "SELECT s.budget > (SELECT coalesce(max(ordinal) + 1, 0) FROM hpo.trials WHERE study_id = :s)"
-            " - (SELECT count(*) FROM hpo.trials WHERE study_id = :s AND outcome = ANY(:failures))"
+            " - (SELECT count(*) FROM hpo.trials WHERE study_id = :s AND outcome = ANY(:uncounted))"
             " FROM hpo.studies s WHERE s.study_id = :s"
         ),
-        {"s": study_id, "failures": list(FAILURES)},
+        {"s": study_id, "uncounted": [*FAILURES, Outcome.REJECTED]},
     ).scalar_one_or_none()
     return bool(found)
 
@@ -287,3 +290,20 @@ def failures(connection: Connection, study_id: int, most: int) -> list[Failure]:
         {"s": study_id, "failures": list(FAILURES), "most": most},
     )
     return [Failure(Outcome(row.outcome), row.error, row.traceback) for row in rows]
+
+
+def rejections(connection: Connection, study_id: int) -> tuple[int, str]:
+    """Return how many configurations were rejected since a trial ended in another way, and the reason of the last.
+
+    Earlier ones than the study's last change to `run` are left out.
+    """
+    row = connection.execute(
+        text(
+            "SELECT count(*) AS number, coalesce((array_agg(t.error ORDER BY t.decided_at DESC))[1], '') AS error"
+            " FROM hpo.trials t JOIN hpo.studies s USING (study_id) WHERE study_id = :s AND outcome = :rejected"
+            " AND decided_at > greatest(s.failures_since, (SELECT max(decided_at) FROM hpo.trials"
+            "   WHERE study_id = :s AND outcome <> :rejected))"
+        ),
+        {"s": study_id, "rejected": Outcome.REJECTED},
+    ).one()
+    return row.number, row.error

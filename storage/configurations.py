@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from hpo.outcomes import COUNTED
+from hpo.outcomes import SETTLED
 from storage import attempts, budget
 
 Choose = Callable[[list[Mapping[str, Any]], list[Mapping[str, Any]]], Mapping[str, Any]]
@@ -77,10 +77,10 @@ def _known(
     """Return the configurations of failed trials, and those of all others but one."""
     rows = connection.execute(
         text(
-            f"SELECT {_PARAMS} AS params, (t.outcome IS NULL OR t.outcome = ANY(:counted)) AS kept"
+            f"SELECT {_PARAMS} AS params, (t.outcome IS NULL OR t.outcome = ANY(:settled)) AS kept"
             f" FROM {_GIVEN} AND t.trial_id IS DISTINCT FROM :t ORDER BY t.ordinal"
         ),
-        {"s": study_id, "t": trial_id, "counted": list(COUNTED)},
+        {"s": study_id, "t": trial_id, "settled": list(SETTLED)},
     ).all()
     known = [(json.loads(row.params), row.kept) for row in rows if row.params is not None]
     return [one for one, kept in known if not kept], [one for one, kept in known if kept]
@@ -104,9 +104,9 @@ def begun(connection: Connection, study_id: int, contains: Contains | None = Non
         text(
             # As texts, in which 1 is not 1.0.
             "SELECT CAST(CAST(params AS jsonb) AS text) AS params, count(*) AS trials FROM hpo.trials"
-            " WHERE study_id = :s AND (outcome IS NULL OR outcome = ANY(:counted)) GROUP BY 1"
+            " WHERE study_id = :s AND (outcome IS NULL OR outcome = ANY(:settled)) GROUP BY 1"
         ),
-        {"s": study_id, "counted": list(COUNTED)},
+        {"s": study_id, "settled": list(SETTLED)},
     ).all()
     pending = sum(row.trials for row in rows if row.params is None)
     given = [row.params for row in rows if row.params is not None]

@@ -38,6 +38,7 @@ from hpo.trainer.messages import (
     Continue,
     EpochRecord,
     Finished,
+    Measure,
     Started,
     Suggest,
     Suggested,
@@ -82,7 +83,8 @@ class Agent(Workload[RunningAttempt]):
         self._trial_limit = TrialLimit(self._spec.trial_timeout_seconds)
         rule = freeze_thaw_of(self._spec)
         self._rungs = () if rule is None else rule.rungs
-        self._failing = 0
+        self._seen = (0, 0)
+        """Failed and rejected trials when it was last checked whether to stop."""
         self._poll_at = self._sweep_at = self._paused_at = 0.0
 
     def run(self) -> ExitCode:
@@ -128,8 +130,8 @@ class Agent(Workload[RunningAttempt]):
     def _apply(self, snapshot: StudySnapshot) -> None:
         self._view.refresh(snapshot)
         counts = snapshot.counts
-        if counts.failing != self._failing and counts.left:
-            self._failing = counts.failing
+        if (counts.failing, counts.rejected) != self._seen and counts.left:
+            self._seen = counts.failing, counts.rejected
             self._settlement.stop_if_failing()
         if snapshot.desired_state == "stop" and not self._shutdown.begun:
             log.info("the study was stopped: hpo launch continues it")
@@ -269,8 +271,19 @@ class Agent(Workload[RunningAttempt]):
             return Suggested(event.name, error=str(exc) if type(exc) is ValueError else one_line(exc))
         return Suggested(event.name, run.params[event.name])
 
-    def on_annotated(self, slot: int, run: RunningAttempt, event: Annotate | Constrain) -> None:  # noqa: ARG002
+    def on_annotated(
+        self,
+        slot: int,  # noqa: ARG002
+        run: RunningAttempt,
+        event: Annotate | Constrain | Measure,
+    ) -> None:
+        if isinstance(event, Measure):
+            self._store.measure(run.attempt_id, event.figures)
+            run.figures |= event.figures
+            return
         self._store.annotate(run.attempt_id, event)
+        if isinstance(event, Constrain) and event.value > 0:
+            run.violated = f"the constraint {event.name!r} is {event.value:g}, above 0"
 
     def on_finished(self, slot: int, run: RunningAttempt, finished: Finished) -> None:
         self._settlement.finish(slot, run, finished)

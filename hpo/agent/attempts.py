@@ -189,6 +189,8 @@ class AttemptTable:
             code=self._spec.code,
             # Without a digest, whether it is other code is not known.
             restarts_other_code=self._restarts_other_code and bool(self._spec.code),
+            figures=self._spec.figures,
+            constraints=self._spec.bounds,
         )
         self._supervisor.start(slot, attempt, start)
 

@@ -20,6 +20,9 @@ from storage.budget import Failure
 SAME_BUG = 3
 """Number of trials with the same bug, before any has finished, after which agents stop."""
 
+MOST_REJECTED = 200
+"""Number of configurations in a row that violate a constraint, after which agents stop: each costs a model's build."""
+
 _NAMES = {Outcome.OUT_OF_MEMORY: "out of memory"}
 _REMEDIES = {
     Outcome.OUT_OF_MEMORY: "use fewer --workers, a larger --memory-per-worker or --gpu-share if you set one, or"
@@ -39,6 +42,9 @@ def reason_to_stop(store: TrialStore, max_failed: int) -> tuple[ObjectiveFailedE
         return error, True
     if len(failures) >= max_failed:
         return too_many(failures, store.name, counts.failing, max_failed), False
+    # The configurations of a finite space come to an end.
+    if counts.rejected and store.spec.configurations is None and (found := none_feasible(store)) is not None:
+        return found, False
     return None
 
 
@@ -65,6 +71,26 @@ def too_many(failures: Sequence[Failure], study: str, failing: int, max_failed: 
         f"{formatting.counted(failing, 'trial has', 'trials have')} failed (--max-failed {max_failed}), the last with:"
         f" {last.error}{hint}; hpo trials --study {study} lists them, hpo launch or hpo resume resets the count",
         last.traceback,
+    )
+
+
+def none_feasible(store: TrialStore) -> ObjectiveFailedError | None:
+    """Return the error to stop with if too many configurations in a row were rejected, else None."""
+    number, reason = store.rejections()
+    if number < MOST_REJECTED:
+        return None
+    return ObjectiveFailedError(
+        f"{number} configurations in a row violate a constraint, and were not trained; of the last one, {reason}:"
+        f" narrow the space (hpo launch --study {store.name} --param … --space change), or give another study a wider"
+        " bound; hpo launch or hpo resume resets the count"
+    )
+
+
+def all_rejected(number: int, study: str) -> NoResultError:
+    """Return the error of a finite space without a configuration that fulfils the constraints."""
+    return NoResultError(
+        f"no trial of the study is complete: all {number} configurations of the space violate a constraint: give"
+        f" another study a wider bound, or a wider space; hpo trials --study {study} lists them"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from hpo import formatting
-from hpo.agent.failure_policy import none_complete
+from hpo.agent.failure_policy import all_rejected, none_complete
 from hpo.agent.store.snapshots import StudySnapshot
 from hpo.search.open_overrides import without_parameter
 from hpo.study.definition.goal_text import goal_text
@@ -29,9 +29,11 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
     counts = snapshot.counts
     if snapshot.best is None and counts.finished and not counts.left:
         raise none_complete(database.transaction(lambda c: budget.ends(c, study.study_id)), study.name)
+    if snapshot.best is None and counts.rejected and not counts.begun and not counts.left:
+        raise all_rejected(counts.rejected, study.name)
     log.info(
         f"{counts.finished} of {counts.budget} trials finished ({counts.complete} complete, {counts.cut_short}),"
-        f" {counts.failed} failed"
+        f" {counts.failed} failed" + (f", {counts.rejected} rejected" if counts.rejected else "")
     )
     goals = database.transaction(lambda c: read_goals(c, study.study_id, contains_of(study.spec_json)))
     if goals is not None and goals.reached:

@@ -33,6 +33,10 @@ class RunningAttempt(SupervisedRun):
     """Report whose value is the trial's so far."""
     reports: list[Reported] = field(default_factory=list)
     """Values of the objective's metric by epoch, those of earlier attempts included."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Figures of the configuration that the study asks for, as far as they are known."""
+    violated: str = ""
+    """How the trial violates a constraint that its objective has set; empty if it does not."""
     paused: bool = False
     """Whether freeze-thaw has paused the trial, so that its trainer ends."""
     trained_seconds: float = 0.0

@@ -23,6 +23,7 @@ from hpo.search.open_overrides import without_parameter
 from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import Finished
 from hpo.trainer.supervisor import Supervisor
+from objectives.figures import first_problem
 from storage.attempts import LeaseLostError
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,18 @@ class Settlement:
                 # The last epoch may have been reported by an earlier attempt, on another machine.
                 error = f"{self._spec.metric} is not finite"
                 self._settle(slot, run, replace(finished, outcome=Outcome.DIVERGED, error=error))
+            case Outcome.COMPLETE if error := self._violated(run):
+                self._settle(slot, run, replace(finished, outcome=Outcome.INFEASIBLE, error=error))
             case _:
                 self._settle(slot, run, finished)
+
+    def _violated(self, run: RunningAttempt) -> str:
+        """Return how a trained trial violates a constraint; empty if it does not."""
+        if not self._spec.figures:
+            return run.violated
+        epoch = run.judged.epoch if run.judged is not None else run.epoch
+        later = self._store.figures_of_epochs(run.attempt_id, epoch, [*run.figures])
+        return run.violated or first_problem(self._spec.bounds, later)
 
     def finish_killed(self, slot: int, run: RunningAttempt) -> None:
         """Handle the death of a trainer that was asked to end."""
@@ -119,7 +130,7 @@ class Settlement:
         value = finished.value
         if value is None and run.judged is not None:
             value = run.judged.value
-        if outcome not in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT):
+        if outcome not in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.TIMED_OUT, Outcome.INFEASIBLE):
             value = None
         seconds = time.monotonic() - run.began_at
         if outcome.counts:

@@ -8,7 +8,8 @@ SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc", "grid")
 GRID = "grid"
 """The sampler that trains each configuration of a finite space once."""
 FREEZE_THAW = "freeze-thaw"
-PRUNERS = ("median", "asha", "hyperband", FREEZE_THAW, "none")
+NO_PRUNER = "none"
+PRUNERS = ("median", "asha", "hyperband", FREEZE_THAW, NO_PRUNER)
 """Names that `hpo.search.samplers` and `hpo.search.pruners` build, which import Optuna; a test compares them."""
 
 ENGINES = ("local", "ray")

@@ -72,6 +72,21 @@ class Study:
         """All trials, one row each, by number."""
         return self.results().trials
 
+    @property
+    def front(self) -> pd.DataFrame:
+        """The trials of which none is better both in the metric and in the figure of `also_minimize`.
+
+        Raises:
+            UsageError: the study has one objective.
+            NoResultError: no trial is complete.
+        """
+        from hpo.study.results.front import read_front
+
+        with self._opened() as database:
+            numbers = [trial.number for trial in read_front(database, self.name).trials]
+        trials = self.trials
+        return trials.loc[[number for number in numbers if number in trials.index]]
+
     def history(self) -> StudyHistory:
         """Return the complete history of the study as plain values."""
         from hpo.study.history import read_history

@@ -13,13 +13,15 @@ from hpo.document.parts import attempt, section
 from hpo.report.cost import cost_blocks, cost_of
 from hpo.report.default_comparison import against_default
 from hpo.report.findings import Findings
+from hpo.report.front_section import front_section
 from hpo.report.parameter_sections import parameter_section
 from hpo.report.reproduction_section import commands, reproduction_section
 from hpo.report.retraining_sections import retraining_sections
 from hpo.report.search_sections import search_sections, trial_table
 from hpo.report.summary_section import summary_section
 from hpo.study.history import StudyHistory, read_history
-from hpo.study.results.columns import of_parameters
+from hpo.study.results.columns import of_figures, of_parameters
+from hpo.study.results.front import second_of
 from objectives.trial_value import goal
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def build_report(history: StudyHistory, findings: Findings) -> Document:
     sections = [
         *summary_section(history, retrain, findings),
         *(retraining_sections(history, retrain) if retrain is not None else []),
+        *front_section(history),
         *search_sections(history, findings),
         *parameter_section(findings),
         *section("Trials", lambda: trial_table(history)),
@@ -63,6 +66,8 @@ def build_report(history: StudyHistory, findings: Findings) -> Document:
         *reproduction_section(history, retrain),
     ]
     aim = goal(study.spec_json["direction"], study.metric, study.value_rule)
+    if (second := second_of(study)) is not None:
+        aim += f" and minimize {second}"
     subtitle = (
         f"{study.objective}, {aim}; {history.status.finished} of {formatting.counted(study.budget, 'trial')} of up to "
         f"{formatting.counted(study.spec_json['epochs'], 'epoch')}"
@@ -137,6 +142,15 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
         "best_trial": None
         if best is None
         else {"number": best.number, "value": best.value, "params": dict(best.params)},
+        "front": [
+            {
+                "number": trial.number,
+                "value": trial.value,
+                "figures": dict(trial.figures),
+                "params": dict(trial.params),
+            }
+            for trial in history.front
+        ],
         "against_default": against_default(history),
         "retrained": None
         if retrain is None
@@ -162,9 +176,10 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
 def _trials_csv(history: StudyHistory) -> bytes:
     every = sorted([*history.trials, *history.added], key=lambda row: (row.number is None, row.number or 0))
     names = list(dict.fromkeys([*history.parameters, *(name for trial in every for name in trial.params)]))
-    own = ("number", "state", "value", "epochs", "seconds", "attempts", "created_at")
+    figures = of_figures(dict.fromkeys(name for trial in every for name in trial.figures))
+    own = ("number", "state", "value", "epochs", "seconds", "attempts", "created_at", *figures.values())
     return csv_file(
-        (*own, *of_parameters(names).values(), "why", "note"),
+        (*own, *of_parameters(names, figures.values()).values(), "why", "note"),
         (
             (
                 trial.number,
@@ -174,6 +189,7 @@ def _trials_csv(history: StudyHistory) -> bytes:
                 round(trial.seconds, 3),
                 trial.attempts,
                 trial.created_at.isoformat() if trial.created_at else "",
+                *(trial.figures.get(name) for name in figures),
                 *(trial.params.get(name) for name in names),
                 trial.why,
                 trial.note,

@@ -119,6 +119,9 @@ def _candidates(database: Database, name: str, top: int) -> tuple[list[Config], 
     ]
     if tried:
         return [*configs, build_config(database, name, tried[0])], len(configs)
+    if spec.get("constraints"):
+        # Whether it fulfils them is not known, or it does not.
+        return configs, None
     untried = replace(
         configs[0],
         params=formatting.in_order(default, spec["space"]),

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.search.asking import QUIET, Asking, declared, suggested, unwritten
+from hpo.search.front_storage import FrontStorage
 from hpo.search.paused_trials import PausedTrials
 from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS, build_sampler, random_sampler
@@ -64,7 +65,9 @@ class Search:
             pruner=build_pruner(spec),
         )
         view: optuna.storages.BaseStorage = storage
-        if SAMPLERS[spec.sampler].subsamples:
+        if spec.also_minimize is not None:
+            view = FrontStorage(view, spec.also_minimize)
+        elif SAMPLERS[spec.sampler].subsamples:
             view = SubsampledStorage(view, self._study.direction)
         if (rule := freeze_thaw_of(spec)) is not None:
             view = PausedTrials(view, storage, self._study.direction, rule, read_paused)

@@ -40,7 +40,11 @@ SAMPLERS = {
     # Parameters that are active together are modelled together.
     "tpe": Sampler(
         lambda spec, seed: TPESampler(
-            seed=seed, n_startup_trials=spec.startup, group=bool(conditions_of(spec.space))
+            seed=seed,
+            n_startup_trials=spec.startup,
+            group=bool(conditions_of(spec.space)),
+            # Groups need it; by default one objective has it, and two have not.
+            multivariate=True if conditions_of(spec.space) else None,
         ),
         subsamples=True,
     ),

@@ -13,6 +13,7 @@ from hpo.search import finite
 from hpo.search.learned import EarlierStudy
 from objectives.base import DataOptions, Direction, Params
 from objectives.description import Description
+from objectives.figures import Constraint, parse
 from objectives.spaces.space import lies_within, same_space
 from objectives.spaces.space import space_from_json as space_from_json
 from objectives.spaces.space import space_to_json as space_to_json
@@ -75,6 +76,10 @@ class StudySpec:
     """Finished trials without a new best one after which the search ends."""
     max_epochs: int | None = None
     """Epochs of all trials together after which the search stops."""
+    constraints: tuple[str, ...] = ()
+    """Bounds of figures of a trial, as `objectives.figures.parse` reads them."""
+    also_minimize: str | None = None
+    """Figure that is minimized next to the metric; None: the metric alone decides."""
     checkpoint_quota_bytes: int | None = None
     """Limit of the study's checkpoints in one checkpoint folder; None: no limit."""
 
@@ -86,6 +91,17 @@ class StudySpec:
     def contains(self, params: Mapping[str, Any]) -> bool:
         """Whether a trial's configuration is one of the space."""
         return lies_within(params, self.space)
+
+    @property
+    def bounds(self) -> tuple[Constraint, ...]:
+        """The constraints on figures of a trial."""
+        return tuple(parse(text) for text in self.constraints)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures that trials are asked for."""
+        second = () if self.also_minimize is None else (self.also_minimize,)
+        return tuple(dict.fromkeys([*second, *(one.figure for one in self.bounds)]))
 
     @property
     def narrowed(self) -> bool:
@@ -117,6 +133,7 @@ class StudySpec:
         known["narrowing"] = tuple(str(text) for text in known.get("narrowing", ()))
         known["earlier_samplers"] = tuple((str(n), int(end)) for n, end in known.get("earlier_samplers", ()))
         known["rungs"] = tuple((int(epoch), int(one_in)) for epoch, one_in in known.get("rungs", ()))
+        known["constraints"] = tuple(str(text) for text in known.get("constraints", ()))
         known["first"] = tuple(dict(params) for params in known.get("first", ()))
         known["learned"] = tuple(EarlierStudy.from_json(one) for one in known.get("learned", ()))
         data_names = {f.name for f in fields(DataOptions)}

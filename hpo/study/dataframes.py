@@ -46,6 +46,7 @@ def frames_of(history: StudyHistory) -> Results:
     trials = [
         {
             **{column: getattr(trial, column) for column in ("number", *_TRIAL_COLUMNS)},
+            **{f"figure_{name}": value for name, value in trial.figures.items()},
             **{f"param_{name}": formatting.named(value) for name, value in trial.params.items()},
         }
         for trial in history.trials

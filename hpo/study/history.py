@@ -19,6 +19,7 @@ from hpo.study.monitoring.study_status import StudyStatus
 from hpo.study.notes import read_notes
 from hpo.study.open_space import declares_epochs
 from hpo.study.predicates import seconds_of_attempt
+from hpo.study.results.front import front_of
 from hpo.study.results.trials import TrialRow, added_rows, trial_rows_of
 from objectives.trial_value import Reported, chosen, reported
 from storage.attempts import read_metrics
@@ -130,6 +131,11 @@ class StudyHistory:
         """Best complete trial; on a tie, the earlier one."""
         sign = -1 if self.study.maximize else 1
         return min(self.complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+    @cached_property
+    def front(self) -> list[TrialRow]:
+        """Complete trials of which none is better in the metric and in `--also-minimize`, the smallest figure last."""
+        return front_of(self.study, self.complete)
 
     @cached_property
     def codes(self) -> dict[str, list[int]]:

@@ -206,7 +206,8 @@ def draw(view: View) -> Any:
     )
     prepared = f", {counts.prepared} prepared" if counts.prepared else ""
     paused = f", {counts.paused} paused" if counts.paused else ""
-    ended = f"{counts.cut_short}, {counts.failed} failed, " if view.unit == "trial" else ""
+    rejected = f"{counts.rejected} rejected, " if counts.rejected else ""
+    ended = f"{counts.cut_short}, {counts.failed} failed, {rejected}" if view.unit == "trial" else ""
     outcomes = Text(f"{ended}{counts.running} running{prepared}{paused}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("slot", "device", view.unit, "epoch", view.metric, "images/s"):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from hpo import formatting
 from hpo.trainer.exits import Event
-from hpo.trainer.messages import Annotate, Constrain, Epoch, Started, Suggest, Tick
+from hpo.trainer.messages import Annotate, Constrain, Epoch, Measure, Started, Suggest, Tick
 from hpo.trainer.workload import SupervisedRun
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class FirstStepWatch:
                 run.first_step_due_at = now + FIRST_STEP_SECONDS
             case Tick(fraction=0.0, images_per_second=0.0):
                 run.loading = True
-            case Tick() | Epoch() | Suggest() | Annotate() | Constrain():
+            case Tick() | Epoch() | Suggest() | Annotate() | Constrain() | Measure():
                 self._begins_late = self._begins_late or run.late
                 run.progressed()
 

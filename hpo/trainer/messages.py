@@ -2,6 +2,7 @@
 
 agent --Start--> trainer --Started, Loaded, Tick, Held, Epoch, Ending, Imported, Finished--> agent
 agent --Continue | Command--> trainer
+trainer --Measure--> agent, if the study asks for figures
 trainer --Suggest, Annotate, Constrain--> agent, of objectives with an open space; agent --Suggested--> trainer
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 from hpo.outcomes import Outcome
 from objectives.base import Direction, Params
 from objectives.device import Device
+from objectives.figures import Constraint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,10 @@ class Start:
     """Digest of the objective's code, which checkpoints keep."""
     restarts_other_code: bool = False
     """Whether a state that other code has trained is not resumed."""
+    figures: tuple[str, ...] = ()
+    """Names of the figures that the study asks for."""
+    constraints: tuple[Constraint, ...] = ()
+    """Constraints of the study, which a trial that has not trained is ended for."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,13 @@ class Constrain:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """Figures of the trial that the study asks for, known before its first epoch."""
+
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Suggested:
     """The value of a parameter in its stored form: the answer to a `Suggest`."""
 
@@ -183,5 +196,16 @@ class Command(Enum):
 
 ToTrainer = Start | Continue | Suggested | Command
 FromTrainer = (
-    Started | Loaded | Tick | Held | Epoch | Suggest | Annotate | Constrain | Ending | Imported | Finished
+    Started
+    | Loaded
+    | Tick
+    | Held
+    | Epoch
+    | Measure
+    | Suggest
+    | Annotate
+    | Constrain
+    | Ending
+    | Imported
+    | Finished
 )

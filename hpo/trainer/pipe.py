@@ -32,6 +32,7 @@ from hpo.trainer.messages import (
     Held,
     Imported,
     Loaded,
+    Measure,
     Started,
     Suggest,
     Tick,
@@ -182,6 +183,13 @@ def decode(content: bytes) -> FromTrainer:
                 return Suggest(_text(values["name"]), values["distribution"])
             case "Annotate":
                 return Annotate(checked_name("attribute", values["name"]), values["value"])
+            case "Measure":
+                return Measure(
+                    {
+                        checked_name("figure", name): _real(value)
+                        for name, value in mapping(values["figures"]).items()
+                    }
+                )
             case "Constrain":
                 return Constrain(checked_name("constraint", values["name"]), _real(values["value"]))
         raise ValueError(f"unknown kind {kind!r}")

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
+from hpo.trainer.figures import RequestedFigures
 from hpo.trainer.messages import (
     Annotate,
     Command,
@@ -29,6 +30,7 @@ from hpo.trainer.messages import (
     Held,
     Imported,
     Loaded,
+    Measure,
     Start,
     Suggest,
     Suggested,
@@ -63,6 +65,7 @@ class TrainerRun(CheckedRun):
         self.metric = start.metric
         self._given = start.params
         self.final = start.final
+        self.figures = start.figures
         self.output = Path(start.output) if start.output else None
         self.results: dict[str, Any] = {}
         self.stop_outcome: Outcome | None = None
@@ -85,6 +88,7 @@ class TrainerRun(CheckedRun):
         self._epoch_began_at = self._ticked_at = time.monotonic()
         self._received = threading.Condition()
         self._answered = len(self._history)
+        self._figures = RequestedFigures(start.figures, start.constraints)
         self._paused = self._loading = self._ending = self._prune_advised = False
         self._suggested: dict[str, Suggested] = {}
 
@@ -103,6 +107,7 @@ class TrainerRun(CheckedRun):
         return self._state is not None and self._completed == self._resumed_from
 
     def _begin(self, epoch: int) -> bool:  # noqa: ARG002 - the agent counts them
+        self._figures.check_accepted()
         self._wait_while_paused()
         self._epoch_began_at = time.monotonic()
         self._notify_ending()
@@ -111,6 +116,7 @@ class TrainerRun(CheckedRun):
     def report(self, **metrics: float) -> None:
         self._pipe.check_owned()
         with self._reporting:
+            self._figures.check(metrics, begins=not self._history)
             super().report(**metrics)
 
     def save(self, state: State) -> None:
@@ -199,6 +205,12 @@ class TrainerRun(CheckedRun):
         # Not the trial's own: its agent may be gone.
         with suppress(OSError):
             self._pipe.send(imported)
+
+    def _keep_figures(self, figures: Mapping[str, float]) -> None:
+        self._pipe.check_owned()
+        self._pipe.send(Measure(figures))
+        # Those of a trial that is resumed were accepted when it began, and a latency may differ by chance.
+        self._figures.keep(figures, begins=self._resumed_from == 0)
 
     def save_outcome(self, finished: Finished) -> None:
         """Save the outcome for a later attempt, in case the agent dies before the database has it."""

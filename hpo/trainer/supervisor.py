@@ -25,6 +25,7 @@ from hpo.trainer.messages import (
     Epoch,
     Finished,
     Held,
+    Measure,
     Start,
     Started,
     Suggest,
@@ -252,7 +253,7 @@ class Supervisor(Generic[R]):
             case Suggest():
                 if (answer := work.on_suggest(slot, run, event)) is not None:
                     self.pool.send(slot, answer)
-            case Annotate() | Constrain():
+            case Annotate() | Constrain() | Measure():
                 work.on_annotated(slot, run, event)
             case Finished():
                 work.on_finished(slot, run, event)

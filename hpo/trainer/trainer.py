@@ -35,6 +35,7 @@ from objectives import values
 from objectives.backend import is_out_of_memory
 from objectives.base import Objective
 from objectives.errors import DivergedError, Infeasible
+from objectives.figures import ConstraintViolatedError
 from objectives.keras_objective import KerasObjective
 from objectives.spaces.choices import declared
 
@@ -154,6 +155,9 @@ def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished
             with suppress(Exception):
                 run.log("this error does not count: the trial had to end before it")
             return Finished(run.stop_outcome)
+        if failure.outcome is Outcome.REJECTED and run.history:
+            # Its objective measured too late.
+            return replace(failure, outcome=Outcome.INFEASIBLE)
         if started and run.resumes and failure.outcome is Outcome.BUG:
             # The model may have been edited since, which is not the trial's fault.
             return replace(failure, outcome=Outcome.MISFIT)
@@ -175,6 +179,8 @@ def _prepare(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Objectiv
 
 _MEANINGS = {
     DivergedError: Outcome.DIVERGED,
+    # Before Infeasible, which it is too.
+    ConstraintViolatedError: Outcome.REJECTED,
     Infeasible: Outcome.INFEASIBLE,
     TrialPruned: Outcome.PRUNED,
 }

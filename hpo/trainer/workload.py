@@ -15,6 +15,7 @@ from hpo.trainer.messages import (
     Constrain,
     EpochRecord,
     Finished,
+    Measure,
     Started,
     Suggest,
     Suggested,
@@ -101,8 +102,8 @@ class Workload(ABC, Generic[R]):
             " for: its code has changed, or it does not depend on its parameters alone",
         )
 
-    def on_annotated(self, slot: int, run: R, event: Annotate | Constrain) -> None:
-        """Keep an attribute or constraint of a trial."""
+    def on_annotated(self, slot: int, run: R, event: Annotate | Constrain | Measure) -> None:
+        """Keep an attribute, a constraint or figures of a trial."""
 
     @abstractmethod
     def on_finished(self, slot: int, run: R, finished: Finished) -> None:

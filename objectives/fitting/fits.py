@@ -14,6 +14,7 @@ from hpo.errors import ObjectiveBrokenError
 from objectives import saved_model
 from objectives.fitting import data, reporter
 from objectives.fitting.reporter import Reporter
+from objectives.training import model_figures
 
 if TYPE_CHECKING:
     from objectives.base import Run
@@ -56,6 +57,8 @@ class Fits:
         callbacks = self.callbacks(options.pop("callbacks", None))
         callbacks[-1].batch_size = data.batch_size(x, options)
         data.build(model, x)
+        if self._entered == 0:
+            model_figures.measure(self.run, model)
         state = self.state
         completed = int(state["epoch"]) if state is not None and state["fit"] == self._entered else 0
         self._seed_graphs()

@@ -26,12 +26,18 @@ def own_functions(chosen: Chosen) -> dict[str, MetricFunction]:
     return {_name(metric): metric for metric in chosen or () if not isinstance(metric, str)}
 
 
-def reported(chosen: Chosen, task: Task, metric: str, output_size: int) -> list[str]:
-    """Return the names, without the prefix, of the metrics that each epoch reports; `metric` is one of them."""
+def reported(
+    chosen: Chosen, task: Task, metric: str, output_size: int, figures: Sequence[str] = ()
+) -> list[str]:
+    """Return the names, without the prefix, of the metrics that each epoch reports; `metric` is one of them.
+
+    So is each of the `figures` that is a metric.
+    """
     names = list(task.reported) if chosen is None else [_name(one) for one in chosen]
-    wanted = metric.removeprefix(PREFIX)
-    if metric.startswith(PREFIX) and wanted in METRICS and wanted not in names:
-        names.append(wanted)
+    for asked in (metric, *figures):
+        wanted = asked.removeprefix(PREFIX)
+        if asked.startswith(PREFIX) and wanted in METRICS and wanted not in names:
+            names.append(wanted)
     own = own_functions(chosen)
     return [name for name in names if name in own or METRICS[name].applies(task.name, output_size)]
 

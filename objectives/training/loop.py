@@ -24,7 +24,7 @@ from objectives.base import Params, Run
 from objectives.data import inputs
 from objectives.data.splits import Data
 from objectives.errors import DivergedError
-from objectives.training import batches, evaluation, folds, layers, sampling, trial_model
+from objectives.training import batches, evaluation, folds, layers, model_figures, sampling, trial_model
 from objectives.training.evaluation import Judge
 from objectives.training.folds import Part
 from objectives.training.optimizers import FusedAdam, FusedSGD
@@ -92,6 +92,7 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     passes = max(1, math.ceil(objective.least_images_per_epoch / images))
     steps = passes * images // batch_size
     stock, judge = trial_model.build(objective, params, data, run)
+    model_figures.measure(run, stock)
     precision = backend.precision(run.device)
     model = _compiled(stock, precision, objective.optimizer(params, steps * run.total_epochs), judge, run)
     augmentation = trial_model.augmentation(objective, data)

@@ -69,9 +69,10 @@ def build(
     _check_sampling(objective.sampling, task)
     study_metric = getattr(run, "metric", None) or metric or objective.metric
     own = choice.own_functions(cls.metrics)
+    figures = getattr(run, "figures", ())
     reported: dict[str, MetricFunction] = {
         name: own.get(name) or METRICS[name]
-        for name in choice.reported(cls.metrics, task, study_metric, data.output_size)
+        for name in choice.reported(cls.metrics, task, study_metric, data.output_size, figures)
     }
     return model, Judge(task=task, loss=loss, reported=reported, own=own)
 

@@ -53,14 +53,22 @@ def set_param(
 
 
 def set_attribute(
-    connection: Connection, attempt_id: int, kind: Literal["user", "system"], key: str, value: Any
+    connection: Connection,
+    attempt_id: int,
+    kind: Literal["user", "system"],
+    key: str,
+    value: Any,
+    *,
+    once: bool = False,
 ) -> bool:
-    """Set an attribute of the attempt's trial, a system attribute only once; return False if the trial is closed.
+    """Set an attribute of the attempt's trial; return False if the trial is closed.
+
+    A system attribute, and any one with `once`, keeps its first value.
 
     Raises:
         LeaseLostError: another agent has ended the attempt.
     """
-    again = "UPDATE SET value_json = excluded.value_json" if kind == "user" else "NOTHING"
+    again = "NOTHING" if once or kind == "system" else "UPDATE SET value_json = excluded.value_json"
     statement = (
         f"{_OPEN}, written AS (INSERT INTO public.trial_{kind}_attributes (trial_id, key, value_json)"
         f"  SELECT trial_id, :key, :value FROM open ON CONFLICT (trial_id, key) DO {again}) {_FOUND}"

@@ -17,6 +17,7 @@ from hpo.analysis.statistics import summarize
 from hpo.search.spec import StudySpec
 from storage import retrains
 from storage.engine import Database
+from storage.figures import FIGURE
 from storage.tables import agents, attempts, epochs, rungs, studies, trials
 from tests.specs import spec as make_spec
 
@@ -81,6 +82,16 @@ class StudyRows:
         }
         self.count += 1
         return self._insert(trials, study_id=self.study_id, ordinal=self.count, seed=self.count, **values)
+
+    def measured(self, value: float, outcome: str = "complete", **figures: float) -> int:
+        """Insert a trial with figures, in Optuna's tables too, and return its reservation_id."""
+        params = {"learning_rate": 0.01 + self.count / 1000}
+        attributes = {f"{FIGURE}{name}": figure for name, figure in figures.items()}
+        self.study.add_trial(
+            create_trial(value=value, params=params, distributions=SPACE, user_attrs=attributes)
+        )
+        trial_id = self.study.get_trials(deepcopy=False)[-1]._trial_id
+        return self.trial(outcome, value, completed=5, params=params, trial_id=trial_id)
 
     def attempt(
         self,

@@ -14,6 +14,7 @@ import pytest
 
 from hpo.cli.main import run
 from hpo.export.config_file import read_config
+from hpo.study.history import read_history
 from storage.engine import Database
 from tests.integration.rows import StudyRows
 
@@ -207,3 +208,54 @@ def test_completion_starts_no_embedded_database(hpo, monkeypatch, tmp_path: Path
     monkeypatch.setenv("COMP_CWORD", "3")
     assert hpo("")[1].strip() == ""
     assert not (tmp_path / "home").exists()
+
+
+@pytest.fixture
+def front(database: Database) -> StudyRows:
+    """A study of validation accuracy against the number of parameters, and a bound of a metric."""
+    rows = StudyRows(database)
+    stored = read_history(database, rows.name).study.spec_json
+    rows.set(spec={**stored, "also_minimize": "parameters", "constraints": ["loss<=9"]})
+    rows.measured(0.9, parameters=2000.0, loss=0.5)
+    rows.measured(0.8, parameters=3000.0, loss=0.5)
+    rows.measured(0.7, parameters=100.0, loss=0.25)
+    rows.measured(0.95, "infeasible", parameters=1.0, loss=9.5)
+    rows.measured(0.5, "rejected")
+    return rows
+
+
+@pytest.mark.usefixtures("front")
+def test_front_shows_trials_of_which_none_is_better_in_both(hpo) -> None:
+    code, out, _ = hpo("best --study demo --front")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].split() == ["trial", "val_accuracy", "parameters", "learning_rate"]
+    assert [line.split()[:3] for line in lines[1:3]] == [["0", "0.9000", "2000"], ["2", "0.7000", "100"]]
+    assert lines[3].startswith("next: hpo retrain --study demo --trial N or hpo export")
+    found = json.loads(hpo("best --study demo --front --json")[1])
+    assert [(trial["number"], trial["figures"]["parameters"]) for trial in found] == [(0, 2000.0), (2, 100.0)]
+    assert "trial          0" in hpo("best --study demo")[1], "the best in the metric"
+
+
+@pytest.mark.usefixtures("front")
+def test_figures_are_columns_of_trials_and_bounds_are_in_the_status(hpo) -> None:
+    lines = hpo("trials --study demo")[1].splitlines()
+    assert lines[0].split()[6:9] == ["loss", "parameters", "learning_rate"]
+    assert lines[5].split()[6:8] == ["-", "-"]
+    assert lines[5].endswith("not trained")
+    table = list(csv.DictReader(io.StringIO(hpo("trials --study demo --csv")[1])))
+    assert (table[0]["parameters"], table[4]["parameters"]) == ("2000.0", "")
+    status = hpo("status --study demo")[1]
+    assert "(3 complete, 1 infeasible, 1 rejected)" in status
+    assert "4 of 10 finished" in status
+    assert "bounds     loss<=9\n" in status
+    assert "front      parameters is minimized too: hpo best --study demo --front\n" in status
+    found = json.loads(hpo("status --study demo --json")[1])
+    assert (found["constraints"], found["also_minimize"]) == (["loss<=9"], "parameters")
+
+
+@pytest.mark.usefixtures("rows")
+def test_study_with_one_objective_has_no_front(hpo) -> None:
+    code, out, err = hpo("best --study demo --front")
+    assert (code, out) == (2, "")
+    assert "has no front, because it optimizes val_accuracy alone: launch another" in err

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.leases import LeaseMonitor
 from hpo.agent.store.errors import TrialClosedError, TrialFinishedError, is_of_trial
+from hpo.agent.store.figures import TrialFigures
 from hpo.agent.store.open_trials import OpenTrials
 from hpo.agent.store.optuna_trials import OptunaTrials
 from hpo.agent.store.snapshots import Snapshots, StudySnapshot
@@ -78,6 +79,7 @@ class TrialStore:
         self._search = self._call(lambda: Search(study_id, spec, database.optuna, self._read_paused))
         self._optuna_trials = OptunaTrials(self._session, database, study_id, spec, self._search)
         self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
+        self._figures = TrialFigures(self._session, spec)
         self._tells = Tells(self._session, study_id, self._search)
         self._snapshots = Snapshots(self._session, study_id, maximize=spec.direction == "maximize")
 
@@ -127,6 +129,31 @@ class TrialStore:
             self._open_trials.annotate(attempt_id, event)
         except TrialFinishedError:
             self._closed(attempt_id)
+
+    def measure(self, attempt_id: int, figures: Mapping[str, float]) -> None:
+        """Keep figures of a trial, and by how much they violate the study's constraints, in Optuna.
+
+        Raises:
+            LeaseLostError: another agent holds the trial.
+        """
+        try:
+            self._figures.keep(attempt_id, figures)
+        except TrialFinishedError:
+            self._closed(attempt_id)
+
+    def figures_of_epochs(self, attempt_id: int, epoch: int, known: Collection[str]) -> Mapping[str, float]:
+        """Return the figures that a trained trial has after an epoch, without the `known` ones, and keep them.
+
+        Raises:
+            LeaseLostError: another agent holds the trial.
+        """
+        found = self._figures.of_epochs(attempt_id, epoch, known)
+        self.measure(attempt_id, found)
+        return found
+
+    def rejections(self) -> tuple[int, str]:
+        """Return how many configurations in a row were rejected, and the reason of the last."""
+        return self._write(budget.rejections, self._study_id)
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         """Record the slot of a prefetched attempt.

@@ -23,7 +23,7 @@ from hpo.options.requests import LaunchRequest
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
 from hpo.study.definition import learn_from, twin, versions
-from hpo.study.definition.launch_options import check_grid, check_open_space
+from hpo.study.definition.launch_options import check_figures, check_front, check_grid, check_open_space
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, with_metric
 from hpo.study.definition.study_data import check_images
@@ -52,7 +52,9 @@ def create_or_continue(
         StudyConflictError: the study exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
-    check_open_space(request, with_metric(description, request, existing))
+    judged = with_metric(description, request, existing)
+    check_open_space(request, judged)
+    check_figures(request, judged)
     data = data_of(request, existing, digest)
     check_images(request, description, data)
     existing = existing or _create(database, request, reference, description, data)
@@ -64,6 +66,7 @@ def create_or_continue(
         spec = replace(spec, data=data_of(request, existing, digest))
         spec = replace(spec, learned=learn_from.learned(database, request, spec, existing))
         check_grid(spec)
+        check_front(spec)
         kept = _update(database, existing, spec, request.trials, resume=request.run)
         if kept is not None:
             if existing.begun and spec.sampler != existing.spec.sampler:
@@ -134,6 +137,7 @@ def _create(
     spec = replace(new_spec(request, reference, description), data=data)
     spec = replace(spec, learned=learn_from.learned(database, request, spec, None))
     check_grid(spec)
+    check_front(spec)
     trials = request.trials or LaunchDefaults.trials
 
     def write(c: Connection) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpo.errors import StudyConflictError, UsageError
-from hpo.options.defaults import GRID
+from hpo.options.defaults import GRID, NO_PRUNER
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchRequest
 from hpo.search import finite, freeze_thaw
 from hpo.search.spec import StudySpec
 from objectives.description import Description
+from objectives.figures import MEASURED, REPORTED, parse, unknown
 
 
 def check_open_space(request: LaunchRequest, description: Description) -> None:
@@ -66,6 +67,41 @@ def check_grid(spec: StudySpec) -> None:
         raise UsageError(f"--sampler {GRID} trains each configuration once, but {reason}")
 
 
+def check_figures(request: LaunchRequest, description: Description) -> None:
+    """Raise UsageError if the request asks for a figure or a second objective that the objective cannot have."""
+    asked = [("--constraint", parse(text).figure, text) for text in request.constraints]
+    second = request.also_minimize
+    asked += [] if second is None else [("--also-minimize", second, second)]
+    for option, figure, text in asked:
+        if description.epochs is None and request.epochs is None:
+            raise UsageError(
+                f"{option} does not apply to an Optuna objective: set its constraints in the code, by"
+                " trial.set_constraint, or write an objective of this service"
+            )
+        known = {*MEASURED, *description.metrics, *REPORTED, description.metric}
+        # Functions of the objective's own are metrics of validation too.
+        if description.builds_models and figure not in known and not figure.startswith("val_"):
+            raise UsageError(f"{option} {text}: trials have no figure {figure!r}: {unknown(figure, known)}")
+    if second is not None and second == description.metric:
+        raise UsageError(
+            f"--also-minimize {second}: it is the metric of the study already: name another figure"
+        )
+    if second is not None and request.pruner not in (None, NO_PRUNER):
+        raise UsageError(
+            f"--pruner {request.pruner} does not apply to a study with --also-minimize, because a trial that is worse"
+            f" in {description.metric} may be the best in {second}: leave --pruner out"
+        )
+
+
+def check_front(spec: StudySpec) -> None:
+    """Raise UsageError if the study's sampler knows one objective only, and the study has two."""
+    if spec.also_minimize is not None and spec.sampler == "cmaes":
+        raise UsageError(
+            f"--sampler {spec.sampler} minimizes one objective, and the study has --also-minimize"
+            f" {spec.also_minimize}: use tpe, gp, random or qmc"
+        )
+
+
 def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference: str) -> None:
     """Raise StudyConflictError if the request has other options than the study was created with."""
     requested: Sequence[tuple[str, Any, Any]] = (
@@ -82,6 +118,7 @@ def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference
         ("--test-fraction", request.images.test_fraction, spec.data.test_fraction),
         ("--pruner", request.pruner, spec.pruner),
         ("--seed", request.seed, spec.seed),
+        ("--also-minimize", request.also_minimize, spec.also_minimize),
     )
     for option, wanted, stored in requested:
         if wanted is not None and wanted != stored:
@@ -90,3 +127,10 @@ def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference
                 f"study {study!r} was created with {original}, not {wanted}, and its trials must stay"
                 f" comparable: leave {option} out to continue it, or create another study with --study"
             )
+    constraints = {str(parse(text)) for text in request.constraints}
+    if constraints and constraints != {*spec.constraints}:
+        original = ", ".join(f"--constraint {one}" for one in spec.constraints) or "no --constraint"
+        raise StudyConflictError(
+            f"study {study!r} was created with {original}, and its trials must stay comparable: leave --constraint out"
+            " to continue it, or create another study with --study"
+        )

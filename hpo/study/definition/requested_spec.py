@@ -8,7 +8,7 @@ from typing import Any, cast
 from hpo.errors import (
     StudyConflictError,
 )
-from hpo.options.defaults import GRID, LaunchDefaults
+from hpo.options.defaults import GRID, NO_PRUNER, LaunchDefaults
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchRequest
 from hpo.search import finite
@@ -20,12 +20,13 @@ from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
 from hpo.search.starting_points import known_good_parts
 from hpo.study.definition import identity
-from hpo.study.definition.launch_options import check_open_space, check_options
+from hpo.study.definition.launch_options import check_figures, check_open_space, check_options
 from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.study.definition.selected_metric import kept_metric, selected
 from hpo.study.definition.study_data import check_images, requested_data
 from objectives.base import DataOptions, Direction
 from objectives.description import Description
+from objectives.figures import parse
 from objectives.spaces.space import Space, same_space
 from objectives.trial_value import ValueRule
 from storage.engine import Database
@@ -48,7 +49,9 @@ def requested_space(request: LaunchRequest, description: Description, digest: st
         UsageError: an option does not apply to the objective.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
-    check_open_space(request, selected(description, request.metric))
+    judged = selected(description, request.metric)
+    check_open_space(request, judged)
+    check_figures(request, judged)
     check_images(request, description, data_of(request, None, digest))
     return Space() if description.open_space else narrow_space(description.space, request.params)
 
@@ -133,11 +136,16 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         code=description.code,
         first=known_good_parts(description.first, space),
         sampler=request.sampler or _default_sampler(space, trials, open_space=description.open_space),
-        pruner=request.pruner or defaults.pruner_for(trials, request.epochs or description.epochs),
+        # The other objective of an unpromising trial may be the best.
+        pruner=NO_PRUNER
+        if request.also_minimize is not None
+        else request.pruner or defaults.pruner_for(trials, request.epochs or description.epochs),
         seed=defaults.seed if request.seed is None else request.seed,
         startup=startup_trials(trials),
         max_failed=request.max_failed or defaults.max_failed,
         max_lost=request.max_lost or defaults.max_lost,
+        constraints=tuple(dict.fromkeys(str(parse(text)) for text in request.constraints)),
+        also_minimize=request.also_minimize,
         **_limits(request),
     )
     rule = freeze_thaw_of(spec)
@@ -164,5 +172,7 @@ def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> L
         folds=request.folds or (stored.data.folds if same else None),
         sampler=request.sampler or stored.sampler,
         pruner=request.pruner or stored.pruner,
+        constraints=request.constraints or stored.constraints,
+        also_minimize=request.also_minimize or stored.also_minimize,
         seed=stored.seed if request.seed is None else request.seed,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
 
-from hpo.outcomes import COUNTED, FAILURES
+from hpo.outcomes import COUNTED, FAILURES, SETTLED
 from hpo.study.catalog import read_study, state_of
 from hpo.study.definition.space_of_study import contains_of
 from hpo.study.definition.versions import codes_of_study
@@ -24,6 +24,7 @@ from hpo.study.predicates import (
 )
 from hpo.study.results.added_trials import better_added
 from hpo.study.results.best_trials import best_query
+from hpo.study.results.front import second_of
 from hpo.study.results.test_set import has_test_set
 from storage import goals
 from storage.attempts import NEXT
@@ -67,6 +68,8 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         metric=study.metric,
         direction=str(study.spec_json["direction"]),
         value_rule=study.value_rule,
+        constraints=tuple(study.spec_json.get("constraints") or ()),
+        also_minimize=second_of(study),
         codes=codes_of_study(connection, study.study_id),
         epochs_per_trial=int(study.spec_json["epochs"]),
         budget=study.budget,
@@ -130,7 +133,7 @@ def _counts(connection: Connection, study_id: int) -> dict[str, Any]:
         .where(trials.c.study_id == study_id)
     )
     return {
-        "outcomes": {outcome: number[outcome] for outcome in (*COUNTED, *FAILURES) if number[outcome]},
+        "outcomes": {outcome: number[outcome] for outcome in (*SETTLED, *FAILURES) if number[outcome]},
         "finished": finished,
         "failed": sum(number[outcome] for outcome in FAILURES),
         "running": number["running"],

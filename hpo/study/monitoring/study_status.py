@@ -109,6 +109,10 @@ class StudyStatus(JsonRow):
     tags: tuple[str, ...] = ()
     codes: Mapping[str, int] = field(default_factory=dict)
     """Number of trials that ran with each version of the objective's code, by its digest."""
+    constraints: tuple[str, ...] = ()
+    """Bounds of figures, `--constraint`."""
+    also_minimize: str | None = None
+    """Figure that is minimized next to the metric."""
     value_rule: str = "last"
     """Which report is the value of a trial: see `objectives.trial_value`."""
     has_test_set: bool = True
@@ -124,6 +128,7 @@ class StudyStatus(JsonRow):
         return Counts(
             **fields({Outcome(outcome): number for outcome, number in self.outcomes.items()}),
             budget=self.budget,
+            rejected=self.outcomes.get(Outcome.REJECTED, 0),
             failed=self.failed,
             running=self.running,
             prepared=self.prepared,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from hpo.study.catalog import read_study
 from hpo.study.notes import read_notes
 from hpo.study.predicates import live_attempt, seconds_of_attempt
 from hpo.study.results.added_trials import read_added
-from storage import rungs
+from storage import figures, rungs
 from storage.attempts import NEXT
 from storage.tables import agents, attempts, studies, trials
 
@@ -48,6 +48,8 @@ class TrialRow(JsonRow):
     attempts: int
     params: Mapping[str, Any]
     created_at: datetime | None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Figures that the study asks for, as far as they are known."""
     note: str = ""
     """Note of `hpo note` or of the dashboard."""
 
@@ -129,6 +131,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
     query = (
         select(
             trials.c.reservation_id,
+            trials.c.trial_id,
             trials.c.number,
             trials.c.outcome,
             trials.c.value,
@@ -147,7 +150,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
         .where(trials.c.study_id == study_id)
         .order_by(trials.c.number.nulls_last(), trials.c.ordinal)
     )
-    notes = read_notes(connection, study_id)
+    notes, known = read_notes(connection, study_id), figures.of_trials(connection, study_id)
     rows = connection.execute(query).all()
     pauses = any(row.outcome is None and row.paused_epoch is not None for row in rows)
     so_far = rungs.values_so_far(connection, study_id) if pauses else {}
@@ -163,6 +166,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
             attempts=row.attempts or 0,
             params=row.params or {},
             created_at=row.created_at,
+            figures=known.get(row.trial_id, {}),
             note=notes.get(row.number, ""),
         )
         for row in rows
@@ -198,6 +202,7 @@ def why_ended(outcome: Outcome | None, completed: int, total: int, lost: int, er
         Outcome.OUT_OF_MEMORY: f"out of memory {after}",
         Outcome.TIMED_OUT: f"timed out {after}",
         Outcome.INFEASIBLE: f"infeasible {after}" if completed else "infeasible",
+        Outcome.REJECTED: "not trained",
         Outcome.BUG: f"error {after}",
         Outcome.LOST: f"lost {lost} times",
         Outcome.HUNG: f"made no progress {after}",

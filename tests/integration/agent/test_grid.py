@@ -129,3 +129,20 @@ def test_space_that_was_changed_is_trained_where_it_is_new(database: Database) -
         train(other, claimed(other))
     assert other.claim(0, "cpu:0") is NoWork.DONE
     assert sorted(trial.params["n"] for trial in study.optuna.get_trials()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_rejected_configuration_of_a_finite_space_is_not_tried_again(database: Database) -> None:
+    study = StoredStudy(database, SPEC, budget=5)
+    agent = study.agent()
+    for rejected in (True, False, True, True, True, False):
+        claim = claimed(agent)
+        if rejected:
+            agent.sample(claim)
+            agent.settle(claim.attempt_id, Outcome.REJECTED, None, "too large")
+        else:
+            train(agent, claim)
+    assert agent.claim(0, "cpu:0") is NoWork.DONE
+    trained = [(trial.params["kind"], trial.params["x"]) for trial in study.optuna.get_trials()]
+    assert len({*trained}) == len(trained) == 6
+    counts = agent.refresh().counts
+    assert (counts.finished, counts.budget, counts.rejected) == (2, 2, 4)

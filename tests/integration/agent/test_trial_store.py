@@ -274,3 +274,41 @@ def test_data_that_differ_from_those_of_another_agent_are_reported(
         other.note_data("/b/mine.npz: 90 training images, digest bb")
     (message,) = caplog.messages
     assert "has loaded for this study (digest aa there, bb here): trials may not be comparable" in message
+
+
+@pytest.fixture(params=["fake", "postgresql"])
+def bounded(request: pytest.FixtureRequest) -> Backend:
+    """A study of two trials with constraints."""
+    return _backend(request, replace(SPEC, constraints=("parameters<=10", "loss<=1")), 2)
+
+
+def test_figures_of_a_trial_are_kept_once(bounded: Backend) -> None:
+    store = bounded.open()
+    claim, trial_id = begun(store)
+    store.measure(claim.attempt_id, {"parameters": 9.0})
+    store.measure(claim.attempt_id, {"parameters": 8.0})
+    report(store, claim, trial_id, 0.5)
+    report(store, claim, trial_id, 2.0, 2)
+    assert store.figures_of_epochs(claim.attempt_id, 1, ["parameters"]) == {"loss": 0.5}
+    assert store.figures_of_epochs(claim.attempt_id, 2, []) == {"loss": 2.0}
+    bounded.expire_leases()
+    bounded.open().reap_expired()
+    with pytest.raises(LeaseLostError):
+        store.measure(claim.attempt_id, {"loss": 0.0})
+
+
+def test_rejected_configurations_do_not_count_and_are_counted_in_a_row(bounded: Backend) -> None:
+    store = bounded.open()
+    for _ in range(3):
+        claim, _ = begun(store)
+        store.settle(claim.attempt_id, Outcome.REJECTED, None, "too large")
+    counts = store.refresh().counts
+    assert (counts.rejected, counts.finished, counts.failed, counts.begun, counts.left) == (3, 0, 0, 0, 2)
+    assert store.rejections() == (3, "too large")
+    claim, _ = begun(store)
+    store.settle(claim.attempt_id, Outcome.INFEASIBLE, 2.0, "violates")
+    assert store.rejections()[0] == 0
+    claim, _ = begun(store)
+    store.settle(claim.attempt_id, Outcome.REJECTED, None, "too large again")
+    assert store.rejections() == (1, "too large again")
+    assert store.refresh().best is None

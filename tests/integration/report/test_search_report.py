@@ -228,3 +228,31 @@ def test_parameters_named_like_a_column_and_choices_of_any_kind_are_reported(row
     assert json.loads(found["importance.json"])["importance"].keys() == set(space)
     frame = frames_of(read_history(rows.database, rows.name)).trials
     assert frame.loc[1, ["state", "param_state"]].tolist() == ["complete", [5, 5]]
+
+
+def test_front_of_two_objectives_is_a_chart_and_a_table(database: Database, rows: StudyRows) -> None:
+    stored = read_history(database, rows.name).study.spec_json
+    rows.set(spec={**stored, "also_minimize": "parameters"})
+    for value, parameters in ((0.9, 2000.0), (0.8, 3000.0), (0.7, 100.0)):
+        rows.measured(value, parameters=parameters)
+    found = files(rows)
+    text = report_text(found)
+    assert LEFT_OUT not in text
+    assert "maximize val_accuracy and minimize parameters" in text
+    assert "## val_accuracy against parameters" in text
+    assert (
+        "from val_accuracy 0.9000 with parameters 2000 (trial 0) to val_accuracy 0.7000 with parameters 100"
+        in text
+    )
+    summary = json.loads(found["report.json"])
+    assert [(one["number"], one["figures"]) for one in summary["front"]] == [
+        (0, {"parameters": 2000.0}),
+        (2, {"parameters": 100.0}),
+    ]
+    trials = list(csv.DictReader(io.StringIO(found["trials.csv"].decode())))
+    assert [trial["parameters"] for trial in trials] == ["2000.0", "3000.0", "100.0"]
+    assert list(frames_of(read_history(database, rows.name)).trials["figure_parameters"]) == [
+        2000.0,
+        3000.0,
+        100.0,
+    ]

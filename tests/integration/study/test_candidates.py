@@ -54,3 +54,14 @@ def test_no_default_competes_where_there_is_no_choice_or_none_in_the_space(rows:
         spec={**read_history(rows.database, rows.name).study.spec_json, "first": [{"learning_rate": 7.0}]}
     )
     assert plan(rows, 2) == [(0, 0.9), (1, 0.8)]
+
+
+@pytest.mark.parametrize("outcome", ["rejected", "infeasible", None])
+def test_default_that_may_violate_a_constraint_does_not_compete(rows: StudyRows, outcome: str | None) -> None:
+    stored = read_history(rows.database, rows.name).study.spec_json
+    rows.set(spec={**stored, "constraints": ["parameters<=10"]})
+    if outcome:
+        rows.trial(outcome, 0.95, params=DEFAULT)
+    assert plan(rows, 2) == [(0, 0.9), (1, 0.8)]
+    rows.trial("complete", 0.5, completed=5, params=DEFAULT)
+    assert plan(rows, 2)[2][1] == 0.5

@@ -22,6 +22,8 @@ class FakeTrial:
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
     annotations: dict[str, object] = field(default_factory=dict)
     """Attributes and constraints that the objective has set."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Figures that the study asks for."""
     reporters: dict[int, int] = field(default_factory=dict)
     """Attempt that reported each epoch."""
     outcome: Outcome | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from optuna.distributions import FloatDistribution, json_to_distribution
@@ -137,6 +137,25 @@ class FakeTrialStore:
     def annotate(self, attempt_id: int, event: Annotate | Constrain) -> None:
         self._guard(attempt_id).trial.annotations[event.name] = event.value
 
+    def measure(self, attempt_id: int, figures: Mapping[str, float]) -> None:
+        trial = self._guard(attempt_id).trial
+        trial.figures = {**figures, **trial.figures}
+
+    def figures_of_epochs(self, attempt_id: int, epoch: int, known: Collection[str]) -> Mapping[str, float]:
+        metrics = self._guard(attempt_id).trial.epochs[epoch]
+        found = {name: metrics[name] for name in self.spec.figures if name in metrics and name not in known}
+        self.measure(attempt_id, found)
+        return found
+
+    def rejections(self) -> tuple[int, str]:
+        number, reason = 0, ""
+        for trial in self.study.trials:
+            if trial.outcome is Outcome.REJECTED:
+                number, reason = number + 1, trial.error
+            elif trial.outcome is not None:
+                number = 0
+        return number, reason
+
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         attempt = self._guard(attempt_id)
         attempt.slot, attempt.device = slot, device
@@ -224,6 +243,7 @@ class FakeTrialStore:
         return Counts(
             budget=self.study.budget,
             **fields({outcome: number for outcome, number in outcomes.items() if outcome}),
+            rejected=outcomes[Outcome.REJECTED],
             failed=failed,
             running=held - prepared,
             prepared=prepared,

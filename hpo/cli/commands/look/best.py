@@ -6,16 +6,27 @@ import click
 
 from hpo import formatting
 from hpo.cli import options, output
+from hpo.cli.options import option
+from objectives.figures import plain
 
 
 @click.command()
 @options.study_option
+@option(
+    "--front",
+    is_flag=True,
+    show_default="off",
+    help="Show the trials of which none is better both in the metric and in the figure of --also-minimize.",
+)
 @options.json_option
 @options.storage_option
-def best(study: str, as_json: bool, storage: str | None) -> None:
+def best(study: str, front: bool, as_json: bool, storage: str | None) -> None:
     """Show the best complete trial: value, parameters, metrics."""
     from hpo.study.results.best_trials import best_trial
 
+    if front:
+        _echo_front(study, as_json, storage)
+        return
     with options.opened(storage) as database:
         found = best_trial(database, study)
     if as_json:
@@ -50,3 +61,32 @@ def best(study: str, as_json: bool, storage: str | None) -> None:
 
 def _of_epoch(epoch: int | None) -> str:
     return "" if epoch is None else f", after epoch {epoch}"
+
+
+def _echo_front(study: str, as_json: bool, storage: str | None) -> None:
+    from hpo.study.results.front import read_front
+
+    with options.opened(storage) as database:
+        found = read_front(database, study)
+    if as_json:
+        output.echo_json([trial.to_json() for trial in found.trials])
+        return
+    names = dict.fromkeys(name for trial in found.trials for name in trial.params)
+    headers = ("trial", *formatting.apart((found.metric, found.figure), ("trial",), "metric_").values())
+    output.echo_table(
+        (*headers, *formatting.apart(names, headers, "param_").values()),
+        [
+            (
+                str(trial.number),
+                formatting.metric(trial.value),
+                plain(trial.figures[found.figure]),
+                *(formatting.parameter(trial.params[name]) if name in trial.params else "" for name in names),
+            )
+            for trial in found.trials
+        ],
+        right=headers,
+    )
+    click.echo(
+        f"next: hpo retrain --study {study} --trial N or hpo export --study {study} --trial N, with the trial that you"
+        " choose"
+    )

@@ -87,6 +87,11 @@ def _status_text(found: StudyStatus) -> str:
         facts.append(
             ("limit", f"a trial trains for at most {formatting.duration(found.trial_timeout_seconds)}")
         )
+    if found.constraints:
+        facts.append(("bounds", ", ".join(found.constraints)))
+    if found.also_minimize is not None:
+        front = f"{found.also_minimize} is minimized too: hpo best --study {found.name} --front"
+        facts.append(("front", front))
     if found.goals is not None:
         from hpo.study.definition.goal_text import goal_text
 

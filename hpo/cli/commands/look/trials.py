@@ -11,6 +11,7 @@ from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
 from hpo.cli.types import NearestChoice
+from objectives.figures import plain
 
 if TYPE_CHECKING:
     from hpo.study.results.trials import TrialRow
@@ -51,16 +52,18 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
         click.echo(f"study {study} has no trial yet")
 
 
-def _columns(rows: Sequence[TrialRow]) -> dict[str, str]:
-    from hpo.study.results.columns import of_parameters
+def _columns(rows: Sequence[TrialRow]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the columns of figures and of parameters by their names."""
+    from hpo.study.results.columns import of_figures, of_parameters
 
-    return of_parameters(name for row in rows for name in row.params)
+    figures = of_figures(dict.fromkeys(name for row in rows for name in row.figures))
+    return figures, of_parameters((name for row in rows for name in row.params), figures.values())
 
 
 def _echo_csv(rows: Sequence[TrialRow]) -> None:
-    names = _columns(rows)
+    figures, names = _columns(rows)
     output.echo_csv(
-        (*_FACTS, *names.values(), "why", "note"),
+        (*_FACTS, *figures.values(), *names.values(), "why", "note"),
         [
             (
                 row.number,
@@ -69,6 +72,7 @@ def _echo_csv(rows: Sequence[TrialRow]) -> None:
                 row.epochs,
                 round(row.seconds, 3),
                 row.attempts,
+                *(row.figures.get(name) for name in figures),
                 *(row.params.get(name) for name in names),
                 row.why,
                 row.note,
@@ -80,7 +84,7 @@ def _echo_csv(rows: Sequence[TrialRow]) -> None:
 
 def _echo_table(rows: Sequence[TrialRow]) -> None:
     """Print a column per parameter, or all parameters in one column if the terminal is too narrow."""
-    names = _columns(rows)
+    figures, names = _columns(rows)
     facts = [
         (
             "" if row.number is None else str(row.number),
@@ -89,10 +93,12 @@ def _echo_table(rows: Sequence[TrialRow]) -> None:
             str(row.epochs),
             f"{row.seconds:.1f}",
             str(row.attempts),
+            *(plain(row.figures[name]) if name in row.figures else "-" for name in figures),
         )
         for row in rows
     ]
-    headers: tuple[str, ...] = (*_FACTS, *names.values(), "why")
+    own = (*_FACTS, *figures.values())
+    headers: tuple[str, ...] = (*own, *names.values(), "why")
     cells: list[tuple[str, ...]] = [
         (
             *fact,
@@ -102,7 +108,7 @@ def _echo_table(rows: Sequence[TrialRow]) -> None:
         for fact, row in zip(facts, rows, strict=True)
     ]
     if not output.fits(headers, cells):
-        headers = (*_FACTS, "params", "why")
+        headers = (*own, "params", "why")
         cells = [
             (*fact, formatting.parameters(row.params), _remarks(row))
             for fact, row in zip(facts, rows, strict=True)
@@ -110,7 +116,7 @@ def _echo_table(rows: Sequence[TrialRow]) -> None:
     output.echo_table(
         headers,
         cells,
-        right=("number", "value", "epochs", "seconds", "attempts"),
+        right=("number", "value", "epochs", "seconds", "attempts", *figures.values()),
         wrap=("params", "why"),
         drop=("attempts", "seconds", "epochs"),
     )
