@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,9 @@ class LocalRun(CheckedRun):
     attributes: dict[str, Any] = field(default_factory=dict)
     """Attributes that an Optuna objective has set."""
     constraints: dict[str, float] = field(default_factory=dict)
+    figures: Sequence[str] = ()
+    measured: dict[str, float] = field(default_factory=dict)
+    """Those of the `figures` that the objective has measured."""
     messages: list[str] = field(default_factory=list)
     ticks: list[tuple[int, int, int]] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
@@ -101,6 +105,9 @@ class LocalRun(CheckedRun):
 
     def _keep_constraint(self, name: str, value: float) -> None:
         self.constraints[name] = value
+
+    def _keep_figures(self, figures: Mapping[str, float]) -> None:
+        self.measured |= figures
 
     def log(self, message: str) -> None:
         self.messages.append(message)

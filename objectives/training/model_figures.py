@@ -62,11 +62,9 @@ def _example(model: keras.Model) -> Any:
     inputs = getattr(model, "inputs", None)
     if not inputs or any(None in tensor.shape[1:] for tensor in inputs):
         return None
-    arrays = {
-        tensor.name: np.full((1, *tensor.shape[1:]), "")
-        if tensor.dtype == "string"
-        else np.zeros((1, *tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype))
-        for tensor in inputs
-    }
-    structure = getattr(model, "_inputs_struct", None)
-    return arrays if isinstance(structure, dict) or len(arrays) > 1 else next(iter(arrays.values()))
+    return keras.tree.map_structure(_zeros, model.input)
+
+
+def _zeros(tensor: Any) -> Any:
+    shape = (1, *tensor.shape[1:])
+    return np.full(shape, "") if tensor.dtype == "string" else np.zeros(shape, tensor.dtype)

@@ -94,6 +94,17 @@ def test_every_member_of_run_is_documented():
     assert sorted(name for name in offered if f"`run.{name}" not in REFERENCE) == []
 
 
+def test_the_example_of_figures_trains():
+    namespace: dict[str, Any] = {"__name__": "docs_figures"}
+    (code,) = code_of((DOCS / "how-to" / "constraints.md").read_text(encoding="utf-8"))
+    exec(compile(code, "docs", "exec"), namespace)
+    assert validation.problem(namespace["Polynomial"]) is None
+    run = LocalRun(3)
+    run.figures = ("coefficients",)
+    namespace["Polynomial"]().train({"degree": 1}, run)
+    assert run.measured == {"coefficients": 2.0}
+
+
 def test_the_example_of_images_trains_on_a_folder(tmp_path):
     namespace: dict[str, Any] = {"__name__": "docs_images"}
     for code in code_of((DOCS / "how-to" / "images.md").read_text(encoding="utf-8")):

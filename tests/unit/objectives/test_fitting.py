@@ -426,3 +426,13 @@ def test_run_without_keras_in_its_loop_still_has_its_rules(linear: Callable[[], 
     assert [*run.epochs()] == []
     with pytest.raises(MetricMissingError, match="called again"):
         run.report(loss=1.0)
+
+
+def test_figures_of_the_first_model_are_measured_before_it_trains(linear: Callable[[], keras.Model]) -> None:
+    run = LocalRun(2, metric="loss")
+    run.figures = ("parameters", "latency_ms", "loss")
+    run.fit(two_inputs(), [X[:, :2], X[:, 2:]], {"sign": Y, "sum": X.sum(axis=1)}, epochs=1)
+    assert run.measured.keys() == {"parameters", "latency_ms"}
+    assert run.measured["parameters"] == 23
+    run.fit(linear(), X, Y, epochs=1)
+    assert run.measured["parameters"] == 23

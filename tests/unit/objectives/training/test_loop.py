@@ -95,7 +95,11 @@ def test_run_that_was_interrupted_twice_equals_uninterrupted_run(
     whole, checkpoint, history = request.getfixturevalue(uninterrupted), None, []
     for stop_after in (1, 3, None):
         run = LocalRun(EPOCHS, seed=3, device=device, resume=checkpoint, stop_after=stop_after)
+        # Measuring them changes nothing.
+        run.figures = ("parameters", "model_bytes", "latency_ms", "seconds_per_epoch")
         digits.train(PARAMS | {"optimizer": optimizer}, run)
+        assert run.measured["model_bytes"] == 4 * run.measured["parameters"] > 0
+        assert run.measured["latency_ms"] > 0
         checkpoint, history = run.checkpoint, history + run.history
     assert exact(history) == exact(whole.history)
     for name, value in whole.checkpoint.state.items():
