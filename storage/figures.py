@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Literal
 
 from sqlalchemy import Connection, text
@@ -41,5 +42,13 @@ def of_trials(connection: Connection, study_id: int) -> dict[int, dict[str, floa
     )
     found: dict[int, dict[str, float]] = {}
     for row in rows:
-        found.setdefault(row.trial_id, {})[row.key.removeprefix(FIGURE)] = float(json.loads(row.value_json))
+        value = number(json.loads(row.value_json))
+        if value is not None:
+            found.setdefault(row.trial_id, {})[row.key.removeprefix(FIGURE)] = value
     return found
+
+
+def number(value: object) -> float | None:
+    """Return the value of an attribute as a figure; None for anything else, which other programs may have written."""
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_real and math.isfinite(value) else None  # type: ignore[arg-type]

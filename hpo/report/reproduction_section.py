@@ -43,6 +43,9 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     if spec.get("value", "last") != spec.get("objective_value", "last"):
         arguments += ["--value", spec["value"]]
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
+    arguments += [part for text in spec.get("constraints", ()) for part in ("--constraint", text)]
+    if spec.get("also_minimize"):
+        arguments += ["--also-minimize", spec["also_minimize"]]
     if spec.get("learned"):
         arguments += ["--learn-from", ",".join(earlier["study"] for earlier in spec["learned"])]
     if data.get("limit") is not None:

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from hpo.search.pareto import front
 from hpo.search.subsampled_storage import MOST
 from objectives.figures import MEASURED
-from storage.figures import FIGURE
+from storage.figures import FIGURE, number
 from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class FrontStorage(ForwardingStorage):
         """Return a finished trial with both values; None where one is missing and no constraint is violated."""
         if any(value > 0 for value in trial.constraints.values()):
             return trial
-        figure = trial.user_attrs.get(self._attribute)
+        figure = number(trial.user_attrs.get(self._attribute))
         if trial.state != TrialState.COMPLETE or figure is None:
             return None
         shown = copy.copy(trial)

@@ -94,6 +94,19 @@ class Kernels(Objective):
             run.record(test_loss=0.5)
 
 
+class Sized(Objective):
+    """Measures a size before it trains, which is better the larger it is."""
+
+    metric, direction, epochs = "loss", "minimize", 2
+    space = {"size": IntDistribution(1, 40)}
+    first = [{"size": 40}]
+
+    def train(self, params: Params, run: Run) -> None:
+        run.measure(parameters=params["size"])
+        for _ in run.epochs():
+            run.report(loss=1 / params["size"], odd=params["size"] % 2)
+
+
 class Shape(Enum):
     """Shape of something."""
 

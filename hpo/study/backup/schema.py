@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any
 
+from hpo.errors import UsageError
 from hpo.options.defaults import PRUNERS, SAMPLERS
 from hpo.options.fields import COUNT, NUMBER, Range
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from objectives.data_options import FITS, TASKS, DataOptions
+from objectives.figures import parse
 from objectives.trial_value import RULES
 from storage.retrains import Source
 from storage.studies import DESIRED_STATES, is_uid
@@ -100,6 +102,13 @@ def _is_metrics(value: Any) -> bool:
     return all(_is_number(number) for number in value.values())
 
 
+def _is_constraint(value: str) -> bool:
+    try:
+        return _is_text(value) and str(parse(value)) == value
+    except UsageError:
+        return False
+
+
 def _is_outcome(value: Any) -> bool:
     return value is None or bool(Outcome(value))
 
@@ -116,6 +125,8 @@ def _is_spec(value: Any) -> bool:
         and all(_is_text(name) for name in (*spec.space, *spec.objective_space))
         and all(set(params) <= set(spec.space) for params in spec.first)
         and all(earlier.is_valid for earlier in spec.learned)
+        and all(_is_constraint(bound) for bound in spec.constraints)
+        and (spec.also_minimize is None or _is_text(spec.also_minimize))
         and spec.sampler in SAMPLERS
         and spec.pruner in PRUNERS
         and _whole(spec.seed, NUMBER)

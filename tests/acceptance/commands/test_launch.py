@@ -141,3 +141,26 @@ def test_prefetched_trials_are_released(service: Service) -> None:
     assert service.rows("SELECT * FROM hpo.attempts WHERE ended_at IS NULL") == []
     trials = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NOT NULL")
     service.finish(trials + 3, 4, "--trials", trials + 3)
+
+
+def test_configurations_that_violate_a_constraint_are_not_trained_and_do_not_count(service: Service) -> None:
+    options = ("--constraint", "parameters<=20", "--constraint", "odd<=0", "--also-minimize", "parameters")
+    ended = service.launched("Sized", "--trials", 12, "--workers", 2, *options).clean()
+    assert "12 of 12 trials finished" in ended.out
+    assert re.search(r"trial=0 attempt=\d+ rejected .*parameters is 40 > 20 \(--constraint\)", ended.out)
+    trials = service.rows("SELECT outcome, epochs, params->>'size' AS size FROM hpo.trials ORDER BY number")
+    assert {(one.outcome, one.epochs) for one in trials} == {
+        ("complete", 2),
+        ("infeasible", 2),
+        ("rejected", 0),
+    }
+    for one in trials:
+        size = int(one.size)
+        assert one.outcome == ("rejected" if size > 20 else "infeasible" if size % 2 else "complete")
+    states = [trial.state for trial in service.study().trials]
+    assert states.count(TrialState.COMPLETE) == [one.outcome for one in trials].count("complete")
+    front = json.loads(service.hpo("best", "--study", "s", "--front", "--json").clean().out)
+    complete = [int(one.size) for one in trials if one.outcome == "complete"]
+    assert [one["figures"] for one in front] == [
+        {"odd": 0.0, "parameters": float(size)} for size in sorted({*complete}, reverse=True)
+    ]

@@ -57,7 +57,7 @@ def study() -> optuna.Study:
 
 def test_sampler_sees_two_values_and_no_trial_without_them(study: optuna.Study) -> None:
     add(study, 0.1, **with_figure(math.e))
-    add(study, 0.2)
+    add(study, 0.2, user_attrs={f"{FIGURE}parameters": "foreign"})
     add(study, 0.3, TrialState.PRUNED, **with_figure(1.0))
     add(study, 0.4, TrialState.PRUNED, system_attrs={"constraints:parameters<=5": 2.0})
     add(study, 0.5, TrialState.RUNNING)

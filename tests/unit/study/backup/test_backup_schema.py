@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from hpo.study.backup import schema
 from hpo.study.backup.schema import RowInvalidError, check_row, table_named
+from tests.specs import spec
 
 RUNS = {"runs": [{"seed": 1}]}
 ROW = {"retrain_id": 1, "study_id": 1, "config": {}, "seeds": [1], "metrics": None}
@@ -39,3 +41,13 @@ def test_results_of_a_retrain_are_accepted(values: dict[str, Any]) -> None:
 def test_damaged_results_of_a_retrain_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(RowInvalidError, match=r"hpo\.retrains has no valid"):
         check_row(table_named("hpo.retrains"), ROW | values)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"constraints": ["parameters"]}, {"constraints": [5]}, {"also_minimize": 5}, {"also_minimize": ""}],
+)
+def test_damaged_constraints_of_a_study_are_refused(changes: dict[str, Any]) -> None:
+    stored = spec(constraints=("parameters<=5",), also_minimize="latency_ms").to_json()
+    assert schema._is_spec(stored)
+    assert not schema._is_spec(stored | changes)
