@@ -42,8 +42,7 @@ def reason_to_stop(store: TrialStore, max_failed: int) -> tuple[ObjectiveFailedE
         return error, True
     if len(failures) >= max_failed:
         return too_many(failures, store.name, counts.failing, max_failed), False
-    # The configurations of a finite space come to an end.
-    if counts.rejected and store.spec.configurations is None and (found := none_feasible(store)) is not None:
+    if counts.rejected and (found := none_feasible(store)) is not None:
         return found, False
     return None
 
