@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import os
@@ -11,17 +10,20 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, text
 
 from storage.embedded.server import EmbeddedServer
 from storage.engine import Database, open_database
+from tests.acceptance import fork_server
 from tests.acceptance.fork_server import ForkServer
+from tests.databases import has_database, new_database, url_of
+from tests.locks import locked
 from tests.version_0_1 import load_dump
 
 TEMPLATE = "hpo_template"
@@ -117,6 +119,9 @@ def _clean_up(session: pytest.Session, exitstatus: int) -> None:
     folder = Path(os.environ.pop(FOLDER))
     # TensorFlow removes its own when the process ends.
     files = [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith("__")]
+    # They end with the last test process that they serve.
+    forking = [one for one, line in _processes_of(folder).items() if fork_server.__name__ in line]
+    psutil.wait_procs(forking, timeout=10.0)
     left = [*_end_processes_of(folder), *files]
     shutil.rmtree(folder, ignore_errors=True)
     if left and exitstatus != pytest.ExitCode.INTERRUPTED:
@@ -170,8 +175,8 @@ def keras_commands() -> Iterator[ForkServer]:
 
 
 def forking(*modules: str) -> Iterator[ForkServer]:
-    """Run a process that has imported `modules`, and forks commands."""
-    server = ForkServer(modules)
+    """Use the run's process that has imported `modules`, and forks commands."""
+    server = ForkServer(modules, Path(os.environ[FOLDER]))
     yield server
     server.close()
 
@@ -270,32 +275,6 @@ def complete_documents(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     left_out = [record.getMessage() for record in caplog.get_records("call") if record.name == PARTS]
     assert left_out == []
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Let one test process at a time run this block."""
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def new_database(admin: Engine, template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    with admin.connect() as connection:
-        # Copying files takes a third of the time of writing them to the WAL.
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
-    yield url_of(admin, name)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-def has_database(connection: Connection, name: str) -> bool:
-    return connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": name}) is not None
-
-
-def url_of(admin: Engine, name: str) -> str:
-    return make_url(str(admin.url)).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture

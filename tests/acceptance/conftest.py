@@ -9,43 +9,30 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import Service
-from tests.conftest import forking, has_database, locked, new_database, url_of
+from tests.databases import has_database, new_database, url_of
+from tests.locks import locked
 from tests.version_0_1 import FOLDER, copy_checkpoints
 
-COMMANDS = (
-    "hpo.cli.commands.run.launch",
-    "hpo.agent.launch",
-    "hpo.retrain.retrain",
-    "hpo.study.monitoring.status",
-    "hpo.study.results.trials",
-    # Optuna and SQLAlchemy import these when they open a database.
-    *("alembic.command", "optuna.storages._rdb.models", "sqlalchemy.dialects.postgresql.psycopg2"),
-)
-
 
 @pytest.fixture(scope="session")
-def commands() -> Iterator[ForkServer]:
-    """A process that forks `hpo` commands."""
-    yield from forking(*COMMANDS)
-
-
-@pytest.fixture(scope="session")
-def dashboard_commands() -> Iterator[ForkServer]:
-    """The same for tests whose commands import the dashboard, which takes ten times as long as their other modules."""
-    yield from forking(*COMMANDS, "optuna_dashboard")
+def commands(server_folder: Path) -> Iterator[HpoCommands]:
+    """Processes that fork `hpo` commands."""
+    commands = HpoCommands(server_folder)
+    yield commands
+    commands.close()
 
 
 @pytest.fixture
-def service(tmp_path: Path, storage_url: str, commands: ForkServer) -> Iterator[Service]:
+def service(tmp_path: Path, storage_url: str, commands: HpoCommands) -> Iterator[Service]:
     """A service on a migrated database; the test fails if one of its processes survives."""
     yield from _serve(tmp_path, storage_url, commands)
 
 
 @pytest.fixture(scope="session")
 def searched_template(
-    postgres_admin: Engine, migrated_template: str, server_folder: Path, commands: ForkServer
+    postgres_admin: Engine, migrated_template: str, server_folder: Path, commands: HpoCommands
 ) -> str:
     """The name of a database with a study whose trial is complete, searched once and copied for each test."""
     made = "searched"
@@ -62,7 +49,7 @@ def searched_template(
 
 @pytest.fixture
 def searched(
-    tmp_path: Path, postgres_admin: Engine, searched_template: str, commands: ForkServer
+    tmp_path: Path, postgres_admin: Engine, searched_template: str, commands: HpoCommands
 ) -> Iterator[Service]:
     """A service whose study has a complete trial of `Counted`."""
     for url in new_database(postgres_admin, searched_template):
@@ -70,31 +57,31 @@ def searched(
 
 
 @pytest.fixture
-def fresh_service(tmp_path: Path, empty_storage_url: str, commands: ForkServer) -> Iterator[Service]:
+def fresh_service(tmp_path: Path, empty_storage_url: str, commands: HpoCommands) -> Iterator[Service]:
     """A service on a database without tables."""
     yield from _serve(tmp_path, empty_storage_url, commands)
 
 
 @pytest.fixture
-def old_service(tmp_path: Path, old_storage_url: str, commands: ForkServer) -> Iterator[Service]:
+def old_service(tmp_path: Path, old_storage_url: str, commands: HpoCommands) -> Iterator[Service]:
     """On a database of version 0.1, with the checkpoints and the objectives of its user."""
     yield from _serve_old(tmp_path, old_storage_url, commands)
 
 
 @pytest.fixture
-def moved_service(tmp_path: Path, empty_storage_url: str, commands: ForkServer) -> Iterator[Service]:
+def moved_service(tmp_path: Path, empty_storage_url: str, commands: HpoCommands) -> Iterator[Service]:
     """On an empty database, with the checkpoints and the objectives of a user of version 0.1."""
     yield from _serve_old(tmp_path, empty_storage_url, commands)
 
 
-def _serve_old(folder: Path, url: str, commands: ForkServer) -> Iterator[Service]:
+def _serve_old(folder: Path, url: str, commands: HpoCommands) -> Iterator[Service]:
     copy_checkpoints(folder / "checkpoints")
     for service in _serve(folder, url, commands):
         service.set(PYTHONPATH=FOLDER, PYTHONDONTWRITEBYTECODE=1)
         yield service
 
 
-def _serve(folder: Path, url: str, commands: ForkServer) -> Iterator[Service]:
+def _serve(folder: Path, url: str, commands: HpoCommands) -> Iterator[Service]:
     service = Service(folder, url, commands)
     try:
         yield service

@@ -8,34 +8,41 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import runpy
 import signal
+import socket
 import subprocess
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Client, Connection, wait
 from pathlib import Path
+from typing import NoReturn
+
+from tests.acceptance.forked_process import MARK, ROOM, UNMARKED, become, open_streams, run
+from tests.locks import locked
+
+SPARES = "tests.acceptance.spare_template"
+"""Module that forks templates for commands, if it is among those that a server imports."""
+
+HELD = {"OPENBLAS_NUM_THREADS": "1"}
+"""Variables that keep libraries from starting threads, as `hpo` does for its templates."""
 
 OBEYED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 """Variables of an interpreter's start that commands obey although they are forked."""
 
 
 class ForkServer:
-    """A process that forks commands."""
+    """A process that forks commands for this one, itself a fork of one that has imported their modules."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        """Start a process that imports `modules` once."""
-        self._connection, theirs = Pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno()), *modules],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            cwd=Path(__file__).parents[2],
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
-            start_new_session=True,
-        )
-        theirs.close()
+    def __init__(self, modules: Sequence[str], folder: Path) -> None:
+        """Connect to the process that imports `modules` for all test processes of a run, which share a folder."""
+        address = folder / f"forks-{zlib.crc32(' '.join(modules).encode()):08x}"
+        with locked(address.with_suffix(".lock")):
+            try:
+                self._connection = _connected(address)
+            except (OSError, EOFError):
+                _start(modules, address)
+                self._connection = _connected(address)
         self._codes: dict[int, int] = {}
 
     def start(
@@ -80,9 +87,8 @@ class ForkServer:
         return None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and the one that has imported the modules if this was the last one that it served."""
         self._connection.close()
-        self._process.wait()
 
 
 class ForkedCommand:
@@ -112,13 +118,77 @@ class ForkedCommand:
             os.kill(self.pid, number)
 
 
-def serve(client: Connection) -> None:
-    """Fork a command for each request, send its process id, and later its process id and exit code."""
-    os.set_inheritable(client.fileno(), False)
+def _connected(address: Path) -> Connection:
+    """Connect to a process that forks commands; raises OSError or EOFError if none answers."""
+    connection = Client(str(address), family="AF_UNIX")
+    # One that is about to end accepts no more.
+    connection.recv()
+    return connection
+
+
+def _start(modules: Sequence[str], address: Path) -> None:
+    """Start the process that imports the modules, and return when it has."""
+    address.unlink(missing_ok=True)
+    subprocess.run(
+        [sys.executable, "-m", __name__, str(address), ROOM],
+        input="\n".join(modules).encode(),
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", MARK: UNMARKED} | HELD,
+        start_new_session=True,
+        check=True,
+    )
+
+
+def main() -> None:
+    """Import the modules that are listed on standard input, and fork a process for each that connects."""
+    address, names = sys.argv[1], sys.stdin.read().split()
+    # Nothing is garbage while modules are imported: looking for it takes a quarter of Keras' import.
+    gc.disable()
+    for name in names:
+        importlib.import_module(name)
+    gc.enable()
+    gc.freeze()
+    open_streams(os.open(os.devnull, os.O_RDONLY))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    # The first test process waits until it can connect.
+    if os.fork():
+        os._exit(0)
+    wake = _wake_at_ended_children()
+    served = 0
+    while True:
+        if wake in wait([listener, wake]):
+            os.read(wake, 4096)
+            while served and os.waitpid(-1, os.WNOHANG)[0]:
+                served -= 1
+            if not served:
+                return
+            continue
+        client, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            os.close(wake)
+            serve(Connection(client.detach()))
+            os._exit(0)
+        served += 1
+        client.close()
+
+
+def _wake_at_ended_children() -> int:
+    """Return a descriptor that can be read when a child process has ended."""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake_write)
-    gc.freeze()
+    previous = signal.set_wakeup_fd(wake_write)
+    if previous >= 0:
+        os.close(previous)
+    return wake_read
+
+
+def serve(client: Connection) -> None:
+    """Fork a command for each request, send its process id, and later its process id and exit code."""
+    client.send("ready")
+    wake_read = _wake_at_ended_children()
     running: set[int] = set()
     while True:
         if wake_read in wait([client, wake_read]):
@@ -134,49 +204,30 @@ def serve(client: Connection) -> None:
         except EOFError:
             return
         if (pid := os.fork()) == 0:
-            signal.set_wakeup_fd(-1)
+            os.close(signal.set_wakeup_fd(-1))
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             client.close()
             os.close(wake_read)
-            os.close(wake_write)
-            _become(environment, cwd, outputs)
-            _run(arguments)
-            return
+            _run_command(arguments, environment, cwd, outputs)
         running.add(pid)
         client.send((pid, None))
 
 
-def _become(environment: Mapping[str, str], cwd: str, outputs: Sequence[str]) -> None:
-    """Take over the session, streams, environment and folder of a command."""
+def _run_command(
+    arguments: list[str], environment: Mapping[str, str], cwd: str, outputs: Sequence[str]
+) -> NoReturn:
+    """Run a command in a session, folder and environment of its own."""
     os.setsid()
-    for number, path in enumerate((os.devnull, *outputs)):
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY)
-        os.dup2(opened, number)
-        os.close(opened)
-    os.environ.clear()
-    os.environ.update(environment)
+    open_streams(
+        os.open(os.devnull, os.O_RDONLY),
+        *(os.open(path, os.O_WRONLY | os.O_CREAT) for path in outputs),
+    )
     os.chdir(cwd)
-    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
-    sys.path[:1] = [cwd, *filter(None, environment.get("PYTHONPATH", "").split(":"))]
-
-
-def _run(arguments: list[str]) -> None:
-    sys.argv = arguments
-    match arguments:
-        case ["-m", module, *rest]:
-            sys.argv = [module, *rest]
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        case ["-c", code, *rest]:
-            sys.argv = ["-c", *rest]
-            exec(code, {"__name__": "__main__"})
-        case [script, *_]:
-            runpy.run_path(script, run_name="__main__")
+    become(environment, cwd)
+    if spares := sys.modules.get(SPARES):
+        spares.provide(arguments)
+    run(arguments)
 
 
 if __name__ == "__main__":
-    # Nothing is garbage while modules are imported: looking for it takes a quarter of Keras' import.
-    gc.disable()
-    for name in sys.argv[2:]:
-        importlib.import_module(name)
-    gc.enable()
-    serve(Connection(int(sys.argv[1])))
+    main()

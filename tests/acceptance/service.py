@@ -24,13 +24,12 @@ from sqlalchemy.pool import NullPool
 
 from storage.studies import folder_name
 from tests.acceptance.fork_server import OBEYED, ForkedCommand, ForkServer
+from tests.acceptance.forked_process import MARK
+from tests.acceptance.hpo_commands import HpoCommands
 
 T = TypeVar("T")
 
 OBJECTIVES = Path(__file__).with_name("objectives_for_tests.py")
-
-MARK = "HPO_TEST_SERVICE"
-"""Environment variable that identifies all processes of a service."""
 
 TIMEOUT = 90.0
 
@@ -117,7 +116,7 @@ class Running:
 class Service:
     """The commands of one user of one database."""
 
-    def __init__(self, folder: Path, url: str, commands: ForkServer | None = None) -> None:
+    def __init__(self, folder: Path, url: str, commands: HpoCommands | None = None) -> None:
         """Serve a database; `commands` forks the processes of its commands, if it is given."""
         self.folder = folder
         self.url = url
@@ -165,20 +164,22 @@ class Service:
         """Run a command to its end."""
         return self._completed(self._commands, "-m", "hpo.cli", *arguments, timeout=timeout)
 
-    def python(self, commands: ForkServer, *arguments: object) -> Completed:
+    def python(self, commands: HpoCommands | ForkServer, *arguments: object) -> Completed:
         """Run `python ARGUMENTS`, which must succeed, in a process that `commands` forks."""
         ended = self._completed(commands, *arguments, timeout=TIMEOUT)
         assert ended.code == 0, ended.err
         return ended
 
-    def _completed(self, commands: ForkServer | None, *arguments: object, timeout: float) -> Completed:
+    def _completed(
+        self, commands: HpoCommands | ForkServer | None, *arguments: object, timeout: float
+    ) -> Completed:
         running = self._run(commands, *arguments)
         try:
             return running.wait(timeout)
         finally:
             running.kill()
 
-    def _run(self, commands: ForkServer | None, *arguments: object) -> Running:
+    def _run(self, commands: HpoCommands | ForkServer | None, *arguments: object) -> Running:
         self._count += 1
         out, err = outputs = tuple(
             self.folder / f"command-{self._count}.{stream}" for stream in ("out", "err")
@@ -282,11 +283,7 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         """Return the living processes of this service."""
-        # The environment of a forked process, as the system shows it, is that of its server.
-        started = {running.pid for running in self._started if running.alive}
-        return [
-            process for process in psutil.process_iter() if process.pid in started or self._is_ours(process)
-        ]
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def runs(self, text: str) -> bool:
         """Whether a living process of this service has `text` in its command line."""

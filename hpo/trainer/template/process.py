@@ -37,24 +37,7 @@ class TemplateProcess:
         """Start it; `guard` is the read end of a pipe that closes with this process."""
         self.connection, theirs = Pipe()
         with _opened(log) as output:
-            self._process = subprocess.Popen(
-                # -P: a folder named `hpo` in the working directory must not shadow ours.
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "hpo.trainer.template.fork_server",
-                    str(theirs.fileno()),
-                    str(guard),
-                ],
-                pass_fds=[theirs.fileno(), guard],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=template_environment(),
-                # Its own session: the agent handles a Ctrl-C at the terminal.
-                start_new_session=True,
-            )
+            self._process = start_interpreter((theirs.fileno(), guard), output)
         theirs.close()
         self._messages = MessageReader(self.connection)
         # One that has died already is detected at its closed pipe.
@@ -98,6 +81,21 @@ class TemplateProcess:
         finally:
             # It led a session, with the processes that the objective started while it was imported.
             kill_group(self._process.pid)
+
+
+def start_interpreter(descriptors: tuple[int, int], output: BinaryIO) -> subprocess.Popen[bytes]:
+    """Start the interpreter of a template, which inherits these descriptors: its end of the pipe, and its guard."""
+    return subprocess.Popen(
+        # -P: a folder named `hpo` in the working directory must not shadow ours.
+        [sys.executable, "-P", "-m", "hpo.trainer.template.fork_server", *map(str, descriptors)],
+        pass_fds=descriptors,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=template_environment(),
+        # Its own session: the agent handles a Ctrl-C at the terminal.
+        start_new_session=True,
+    )
 
 
 def _opened(log: Path) -> BinaryIO:

@@ -14,7 +14,6 @@ import pytest
 
 from hpo.dashboard.answers import CHANGES, REFUSED
 from storage.engine import open_database
-from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Running, Service
 from tests.integration.rows import finished_study
 
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("dashboard")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-
-
-@pytest.fixture
-def commands(dashboard_commands: ForkServer) -> ForkServer:
-    return dashboard_commands
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from tests.acceptance.faults.injector import Injector, NothingToHitError
 from tests.acceptance.faults.proxy import Proxy
 from tests.acceptance.faults.report import HEADER, Report
 from tests.acceptance.faults.schedule import DISK_FULL, FAULTS, Schedule
-from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import Service
 
 AGENTS = 3
@@ -91,7 +91,7 @@ class Chaos:
         seed: int,
         trials: int,
         deck: Mapping[str, int] = FAULTS,
-        commands: ForkServer | None = None,
+        commands: HpoCommands | None = None,
     ) -> None:
         """Draw faults from `deck`; those that this host does not allow are left out.
 

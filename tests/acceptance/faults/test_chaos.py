@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.faults import trace
 from tests.acceptance.faults.chaos import Chaos
 from tests.acceptance.faults.schedule import FAULTS, QUICK, Schedule
-from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import HpoCommands
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("seed", [20260101])
-def test_records_are_consistent_under_random_faults(folder: Path, commands: ForkServer, seed: int) -> None:
+def test_records_are_consistent_under_random_faults(folder: Path, commands: HpoCommands, seed: int) -> None:
     chaos = Chaos(folder, seed, 40, QUICK, commands)
     try:
         report = chaos.run()

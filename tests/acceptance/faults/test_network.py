@@ -15,7 +15,7 @@ from storage.engine import open_database
 from tests.acceptance.faults import network
 from tests.acceptance.faults.chaos import AUDIT
 from tests.acceptance.faults.network import PASSWORD, Network
-from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import Running, Service
 
 HOSTS = ("alpha", "beta", "gamma")
@@ -44,7 +44,7 @@ def hosts(open_folder: Path, postgres_server: EmbeddedServer) -> Iterator[Networ
 
 
 @pytest.fixture
-def network_service(tmp_path: Path, hosts: Network, commands: ForkServer) -> Iterator[Service]:
+def network_service(tmp_path: Path, hosts: Network, commands: HpoCommands) -> Iterator[Service]:
     service = Service(tmp_path, hosts.local_url, commands)
     try:
         yield service

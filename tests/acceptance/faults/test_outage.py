@@ -14,7 +14,7 @@ from sqlalchemy import Engine, make_url, text
 from storage.embedded.server import EmbeddedServer
 from storage.engine import open_database
 from tests.acceptance.faults.proxy import Proxy
-from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import SOON, Running, Service
 
 EPOCHS = 16
@@ -154,7 +154,7 @@ def test_agent_that_reconnects_after_its_lease_is_fenced(service: Service, proxy
 
 
 def test_attempts_survive_database_crash(
-    tmp_path: Path, server: EmbeddedServer, commands: ForkServer
+    tmp_path: Path, server: EmbeddedServer, commands: HpoCommands
 ) -> None:
     service = Service(tmp_path, server.url, commands)
     try:
@@ -188,7 +188,7 @@ def test_sigterm_ends_agent_while_database_is_silent(service: Service, proxy: Pr
 
 
 def test_sigterm_ends_agent_while_database_is_down(
-    tmp_path: Path, server: EmbeddedServer, commands: ForkServer
+    tmp_path: Path, server: EmbeddedServer, commands: HpoCommands
 ) -> None:
     """Connections are refused at once, so the signal comes between two retries: the trainer still ends its epoch."""
     service = Service(tmp_path, server.url, commands)

@@ -6,20 +6,11 @@ import csv
 import io
 import json
 
-import pytest
-
-from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import OBJECTIVES, Service
 
-pytestmark = pytest.mark.xdist_group("dashboard")
 
-
-@pytest.fixture
-def commands(dashboard_commands: ForkServer) -> ForkServer:
-    return dashboard_commands
-
-
-def test_choices_arrive_as_declared_in_every_command(service: Service, commands: ForkServer) -> None:
+def test_choices_arrive_as_declared_in_every_command(service: Service, commands: HpoCommands) -> None:
     narrowed = ("--param", "state=(3,3),[5, 5]", "--param", 'value=1,"1",True,a,b')
     service.launched("Shaped", "--trials", 3, "--workers", 1, "--pruner", "none", *narrowed).clean()
     trials = json.loads(service.hpo("trials", "--study", "s", "--json").clean().out)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from storage.embedded.server import EmbeddedServer
-from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import Service
 
 EPOCHS = 16
@@ -18,7 +18,7 @@ WIDE = ("--workers", 2, "--epochs", EPOCHS, "--pruner", "none")
 
 
 @pytest.fixture
-def elsewhere(open_folder: Path, tmp_path: Path, commands: ForkServer) -> Iterator[Service]:
+def elsewhere(open_folder: Path, tmp_path: Path, commands: HpoCommands) -> Iterator[Service]:
     """A service on a server of its own, with the same checkpoints folder."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()

@@ -14,6 +14,7 @@ import pytest
 import hpo
 from hpo.cli.main import run
 from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import Completed, Service
 from tests.version_0_1 import FOLDER, STUDIES, interrupted_trial, read_json
 
@@ -133,7 +134,7 @@ def copy_script(service: Service, study: str) -> Path:
     return script
 
 
-def test_an_old_script_gives_the_value_of_its_trial(old_service: Service, commands: ForkServer) -> None:
+def test_an_old_script_gives_the_value_of_its_trial(old_service: Service, commands: HpoCommands) -> None:
     printed = old_service.python(commands, copy_script(old_service, "moods")).out.splitlines()
     assert printed[0].startswith("trial 1 of study moods: user_objectives:Moody loss 0.2500")
     assert printed[-1] == "loss = 0.25, as in the trial"

@@ -16,10 +16,7 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Completed, Service
-
-pytestmark = pytest.mark.xdist_group("dashboard")
 
 PASSWORD = "zq1/zq2 zq3'zq4\"zq5:zq6@zq7%zq8"
 """Each part is distinguishable from all other text in any encoding."""
@@ -57,11 +54,6 @@ class Telling(Objective):
         elif params["x"] > 0.99:
             raise ValueError(f"failed with {dict(os.environ)}")
 """
-
-
-@pytest.fixture
-def commands(dashboard_commands: ForkServer) -> ForkServer:
-    return dashboard_commands
 
 
 @pytest.fixture
