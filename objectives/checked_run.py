@@ -21,6 +21,7 @@ from optuna.distributions import BaseDistribution
 from objectives import names, values
 from objectives.base import Objective, Params, Run, State
 from objectives.errors import DivergedError, MetricMissingError, MetricUnknownError, check_finite
+from objectives.records import check_size, plain_records
 from objectives.spaces import choices, parameters
 
 OWN_ATTRIBUTES = "hpo_"
@@ -150,7 +151,7 @@ class CheckedRun(Run):
             raise values.ValueRefusedError(
                 f"the attribute {name!a} is the service's own: choose a name that does not begin with {OWN_ATTRIBUTES}"
             )
-        ((plain_name, plain),) = values.records({name: value}, "attribute").items()
+        ((plain_name, plain),) = plain_records({name: value}, "attribute").items()
         self._keep_attribute(plain_name, plain)
         return plain
 
@@ -176,8 +177,8 @@ class CheckedRun(Run):
             self._keep_figures(asked)
 
     def record(self, **results: Any) -> None:
-        together = {**self.results, **values.records(results)}
-        values.check_size(together)
+        together = {**self.results, **plain_records(results)}
+        check_size(together)
         self.results = together
 
     def check_end(self) -> None:

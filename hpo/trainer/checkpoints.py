@@ -27,7 +27,8 @@ from hpo.outcomes import Outcome
 from hpo.trainer import checkpoint_file
 from hpo.trainer.checkpoint_file import Checkpoint, history_of
 from hpo.trainer.messages import EpochRecord
-from objectives.values import records, text
+from objectives.records import plain_records
+from objectives.values import text
 
 KEPT = 2
 """Number of checkpoints kept of a trial: the newest, and the one before in case of damage."""
@@ -113,7 +114,7 @@ class CheckpointFolder:
                 text(values["traceback"]),
             )
             value = None if values.get("value") is None else float(values["value"])
-            results = records(values.get("results", {}))
+            results = plain_records(values.get("results", {}))
             saved = SavedOutcome(outcome, error, traceback, history, results, value)
         # Missing, incomplete or of another format: the trial resumes from its checkpoint and ends again.
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

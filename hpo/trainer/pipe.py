@@ -38,7 +38,8 @@ from hpo.trainer.messages import (
     Tick,
     ToTrainer,
 )
-from objectives.values import MOST_RECORDED, ValueRefusedError, checked_name, shortened, text
+from objectives.records import MOST_RECORDED
+from objectives.values import ValueRefusedError, checked_name, shortened, text
 
 MOST_BYTES = 4 * MOST_RECORDED
 """Largest message of a trainer."""

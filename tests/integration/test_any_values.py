@@ -48,6 +48,7 @@ from objectives import values
 from objectives.base import Objective, Params, Run
 from objectives.device import Device
 from objectives.errors import DivergedError
+from objectives.records import plain_records
 from objectives.spaces.choices import declared
 from objectives.spaces.space import stored_space
 from objectives.validation import problem
@@ -381,7 +382,7 @@ def test_odd_values_end_their_own_trial_only(host: Host, example: Given) -> None
     row = next(t for t in read_history(host.stored.database, "s").trials if t.number == end.number)
     assert (row.state, end.outcome) == (end.outcome, finished.outcome)
     if end.outcome is Outcome.COMPLETE:
-        assert repr(finished.results) == repr(values.records(example.records))
+        assert repr(finished.results) == repr(plain_records(example.records))
     elif example.error is None:
         assert end.outcome in (Outcome.BUG, Outcome.DIVERGED)
         assert end.outcome is Outcome.DIVERGED or finished.error.startswith("ValueRefusedError: "), (
@@ -410,7 +411,7 @@ def test_given_records_are_written_and_reported(
     with suppress(values.ValueRefusedError):
         history_of_run = (EpochRecord(1, values.metrics({"loss": 0.5, **metrics}), 0.1),)
         results = [
-            SeedResult(seed, history_of_run, values.records(recorded), 1.0)
+            SeedResult(seed, history_of_run, plain_records(recorded), 1.0)
             for seed, recorded in enumerate(runs)
         ]
         check_retrain(database, history, tmp_path, results)
