@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from hpo import formatting
 from hpo.agent.attempts import AttemptTable
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.leases import LeaseRenewal
-from hpo.agent.rung_scores import rung_scores
+from hpo.agent.rungs import Rungs
 from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.settlement import Settlement
 from hpo.agent.store.snapshots import StudySnapshot
@@ -28,7 +27,6 @@ from hpo.devices.provenance import DATA
 from hpo.errors import InvalidParameterError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
-from hpo.search.pruners import freeze_thaw_of
 from hpo.terminal.progress import Progress
 from hpo.trainer.failures import one_line
 from hpo.trainer.messages import (
@@ -81,8 +79,7 @@ class Agent(Workload[RunningAttempt]):
         self._timeout_seconds = timeout_seconds
         self._timeout_at = math.inf
         self._trial_limit = TrialLimit(self._spec.trial_timeout_seconds)
-        rule = freeze_thaw_of(self._spec)
-        self._rungs = () if rule is None else rule.rungs
+        self._rungs = Rungs(store, supervisor, attempts)
         self._seen = (0, 0)
         """Failed and rejected trials when it was last checked whether to stop."""
         self._poll_at = self._sweep_at = self._paused_at = 0.0
@@ -234,19 +231,10 @@ class Agent(Workload[RunningAttempt]):
         self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))
 
     def _pause_at_rung(self, slot: int, run: RunningAttempt, epoch: int) -> bool:
-        """Return whether freeze-thaw pauses the trial after an epoch; its trainer then ends."""
-        if self._shutdown.begun or run.preempted:
-            return False
-        scores = rung_scores(self._rungs, run.reports, epoch, self._spec)
-        if not scores or not self._store.pauses(run.attempt_id, scores):
-            return False
-        run.paused = run.preempted = True
-        self._supervisor.pool.send(slot, Command.PREEMPT)
-        self._attempts.prefetcher.record_trial(time.monotonic() - run.began_at)
-        value = "" if run.judged is None else f" value={formatting.metric(run.judged.value)}"
-        log.info(f"paused{value} epochs={epoch} {formatting.parameters(run.params)}", extra=run.context)
-        self._poll_at = 0.0
-        return True
+        paused = self._rungs.pause(slot, run, epoch)
+        if paused:
+            self._poll_at = 0.0
+        return paused
 
     def _ends_with_epochs(self, slot: int, run: RunningAttempt) -> bool:
         """Return whether `--max-epochs` are trained; the trainer then ends, and any agent resumes its trial later."""

@@ -31,6 +31,7 @@ from hpo.trainer.messages import (
     Suggest,
     Tick,
 )
+from hpo.trainer.overdue import OverdueTrainers
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.workload import R, Workload
 
@@ -44,9 +45,6 @@ QUIET_SECONDS = 0.02
 
 START_SECONDS = 0.1
 """Longest time that a trainer which has just started gets the processor before events are handled."""
-
-ENDING_SECONDS = 10.0
-"""Longest time of a trainer without an epoch to train: code after its loop, threads and exit handlers may block."""
 
 SPAWN_RETRY_SECONDS = 3.0
 """Time before a trainer is requested again after the host could not start one."""
@@ -74,6 +72,7 @@ class Supervisor(Generic[R]):
         self._events: list[tuple[int, R, Event]] = []
         self._retry_at = 0.0
         self._first_step = FirstStepWatch()
+        self._overdue = OverdueTrainers(pool, self.in_slots, hung_seconds)
         self._clock = ListeningClock()
         self.listened_at = 0.0
         """Time when events of trainers were last read, by a clock that leaves out the time in which none could be."""
@@ -197,7 +196,10 @@ class Supervisor(Generic[R]):
         listened_at = self.listened_at
         quiet = not self._events
         self._handle_events(work)
-        self._end_hung(work, listened_at)
+        self._overdue.end_late(work, listened_at)
+        if not self.paused:
+            self._first_step.report(self.in_slots.values(), listened_at, self._hung_seconds)
+            self._overdue.end_silent(work, listened_at)
         if quiet and wants_prefetch and self._wants_prefetch(work):
             work.prefetch()
 
@@ -279,43 +281,3 @@ class Supervisor(Generic[R]):
             work.on_killed(slot, run)
             return
         work.on_lost(slot, run, exited.reason, outcome)
-
-    def _end_hung(self, work: Workload[R], listened_at: float) -> None:
-        """Kill trainers that had been silent for too long when this process last listened."""
-        self._end_late(work, listened_at)
-        if self.paused:
-            return
-        self._first_step.report(self.in_slots.values(), listened_at, self._hung_seconds)
-        limit = self._hung_seconds
-        for slot, run in list(self.in_slots.items()):
-            if listened_at - run.heard_at <= limit:
-                continue
-            forked = self.pool.is_forked(slot)
-            if not forked:
-                self.pool.replace_template()
-            self.pool.kill(slot)
-            if forked and (run.pruned or run.preempted):
-                log.warning(f"no progress for {limit:.0f} s, after it was asked to end", extra=run.context)
-                work.on_killed(slot, run)
-            elif forked:
-                work.on_lost(slot, run, f"no progress for {limit:.0f} s", Outcome.HUNG)
-            else:
-                work.release(slot, run)
-                log.warning(
-                    f"no process was started in {limit:.0f} s: its template is replaced",
-                    extra=run.context,
-                )
-
-    def _end_late(self, work: Workload[R], listened_at: float) -> None:
-        """Kill trainers that have not ended long after they were asked to, whether they are silent or not."""
-        limit = min(self._hung_seconds, ENDING_SECONDS)
-        for slot, run in list(self.in_slots.items()):
-            if run.ending_at is None or listened_at - run.ending_at <= limit:
-                continue
-            self.pool.kill(slot)
-            log.warning(
-                f"has not ended {limit:.0f} s after it was asked to: its process was killed",
-                extra=run.context,
-            )
-            with work.fencing(slot, run):
-                work.on_killed(slot, run)

@@ -9,7 +9,7 @@ import pytest
 from hpo.errors import HpoError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode, Shutdown
-from hpo.trainer import supervisor as supervisor_module
+from hpo.trainer import overdue
 from hpo.trainer.exits import Event
 from hpo.trainer.messages import Command, Ending, Finished, Started, Tick
 from hpo.trainer.testing import FakePool
@@ -59,7 +59,7 @@ def test_trainer_that_does_not_end_well_after_it_was_asked_to_end_costs_no_attem
     world: World, monkeypatch: pytest.MonkeyPatch, command: Command, ending: list[Event]
 ) -> None:
     """Code after its loop has ended the process, or blocks: the trial is decided, or resumes later."""
-    monkeypatch.setattr(supervisor_module, "ENDING_SECONDS", 0.05)
+    monkeypatch.setattr(overdue, "ENDING_SECONDS", 0.05)
     world.pool.endings[command] = ending
     world.study.prunes = lambda number, epoch: command is Command.PRUNE and (number, epoch) == (0, 1)
     if command is Command.PREEMPT:
@@ -81,7 +81,7 @@ def test_trainer_that_goes_on_after_it_was_asked_to_end_is_killed(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: Command
 ) -> None:
     """It is not silent: its threads or its code after the loop still report progress."""
-    monkeypatch.setattr(supervisor_module, "ENDING_SECONDS", 0.0)
+    monkeypatch.setattr(overdue, "ENDING_SECONDS", 0.0)
     world.pool.endings[command] = [Ending(), *[Tick(2, 1.0, 0.0)] * 50, Finished(Outcome.COMPLETE)]
     world.study.prunes = lambda number, epoch: command is Command.PRUNE and (number, epoch) == (0, 1)
     if command is Command.PREEMPT:

@@ -1,0 +1,60 @@
+"""Trainers that are silent, or do not end, for too long: they are killed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Generic
+
+from hpo.outcomes import Outcome
+from hpo.trainer.pool import TrainerPool
+from hpo.trainer.workload import R, Workload
+
+log = logging.getLogger(__name__)
+
+ENDING_SECONDS = 10.0
+"""Longest time of a trainer without an epoch to train: code after its loop, threads and exit handlers may block."""
+
+
+class OverdueTrainers(Generic[R]):
+    """Ends the trainers of a pool that are overdue."""
+
+    def __init__(self, pool: TrainerPool, in_slots: dict[int, R], hung_seconds: float) -> None:
+        self._pool = pool
+        self._in_slots = in_slots
+        self._hung_seconds = hung_seconds
+
+    def end_silent(self, work: Workload[R], listened_at: float) -> None:
+        """Kill trainers that had been silent for too long when this process last listened."""
+        limit = self._hung_seconds
+        for slot, run in list(self._in_slots.items()):
+            if listened_at - run.heard_at <= limit:
+                continue
+            forked = self._pool.is_forked(slot)
+            if not forked:
+                self._pool.replace_template()
+            self._pool.kill(slot)
+            if forked and (run.pruned or run.preempted):
+                log.warning(f"no progress for {limit:.0f} s, after it was asked to end", extra=run.context)
+                work.on_killed(slot, run)
+            elif forked:
+                work.on_lost(slot, run, f"no progress for {limit:.0f} s", Outcome.HUNG)
+            else:
+                work.release(slot, run)
+                log.warning(
+                    f"no process was started in {limit:.0f} s: its template is replaced",
+                    extra=run.context,
+                )
+
+    def end_late(self, work: Workload[R], listened_at: float) -> None:
+        """Kill trainers that have not ended long after they were asked to, whether they are silent or not."""
+        limit = min(self._hung_seconds, ENDING_SECONDS)
+        for slot, run in list(self._in_slots.items()):
+            if run.ending_at is None or listened_at - run.ending_at <= limit:
+                continue
+            self._pool.kill(slot)
+            log.warning(
+                f"has not ended {limit:.0f} s after it was asked to: its process was killed",
+                extra=run.context,
+            )
+            with work.fencing(slot, run):
+                work.on_killed(slot, run)
