@@ -137,6 +137,11 @@ class Objective(ABC):
         return False
 
     @classmethod
+    def takes_restarts(cls) -> bool:
+        """Return whether `train` begins a new schedule after each of `Run.restarts`: `--epochs` can be raised then."""
+        return False
+
+    @classmethod
     def describe(cls, name: str) -> Description:
         """Return the class attributes as one value; `name` is the reference by which the user names the objective."""
         return Description(
@@ -151,5 +156,6 @@ class Objective(ABC):
             dataset=cls.dataset if isinstance(cls.dataset, str) else None,
             takes_images=cls.takes_images(),
             takes_folds=cls.takes_folds(),
+            takes_restarts=cls.takes_restarts(),
             summary=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
         )

@@ -40,6 +40,8 @@ class Description:
     """Whether the objective has no data set and trains on images that a study is given."""
     takes_folds: bool = False
     """Whether its trials can be cross-validated in folds."""
+    takes_restarts: bool = False
+    """Whether a trial can go on after its last epoch with a new schedule."""
     metrics: Mapping[str, Direction] = field(default_factory=dict)
     """Further metrics of its trials that a study may optimize (`--metric`), with their directions."""
     summary: str = ""

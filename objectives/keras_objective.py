@@ -110,6 +110,11 @@ class KerasObjective(Objective):
         return cls.train is KerasObjective.train and cls.prepare is KerasObjective.prepare
 
     @classmethod
+    def takes_restarts(cls) -> bool:
+        """Return whether it trains by this class's own loop."""
+        return cls.train is KerasObjective.train
+
+    @classmethod
     def takes_images(cls) -> bool:
         """Return whether it has no data set of its own."""
         return cls.dataset is None

@@ -48,6 +48,7 @@ class LocalRun(CheckedRun):
     metric: str | None = None
     """Metric that each report must contain; None: that of the objective whose `train` is called."""
     resume: Checkpoint | None = None
+    restarts: Sequence[int] = ()
     stop_after: int | None = None
     """Epoch after which the run ends early, as a pruned or preempted one does."""
     history: list[dict[str, float]] = field(default_factory=list)

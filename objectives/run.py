@@ -33,7 +33,9 @@ class Run(ABC):
     seed: int
     """Seed of everything random: initial weights, order of the examples, dropout, augmentation."""
     total_epochs: int
-    """Total number of epochs of the run; a learning rate schedule spans them."""
+    """Total number of epochs of the run; a learning rate schedule spans them, or its part after the last restart."""
+    restarts: Sequence[int] = ()
+    """Epochs after which optimizer and schedule begin again, because the study's `--epochs` was raised."""
     device: Device
     """Cores or GPU to train on; the trainer is already pinned to them."""
     final: bool

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -185,57 +184,6 @@ def decide(
         {"t": reservation_id, "o": outcome, "v": finite, "e": error, "tb": traceback},
     )
     return bool(result.rowcount)
-
-
-@dataclass(frozen=True)
-class OpenReservations:
-    """The trials of a study without an outcome."""
-
-    running: frozenset[int] = frozenset()
-    """Those that have a live attempt."""
-    paused: tuple[int, ...] = ()
-    """Those that freeze-thaw has paused, the least promising first: of the lowest rung, with the worst score."""
-    waiting: frozenset[int] = frozenset()
-
-    def __contains__(self, reservation_id: int) -> bool:
-        return reservation_id in self.running or reservation_id in self.idle
-
-    @cached_property
-    def idle(self) -> frozenset[int]:
-        """Those that no agent holds."""
-        return self.waiting.union(self.paused)
-
-
-def open_reservations(connection: Connection, study_id: int) -> OpenReservations:
-    """Return the study's open reservations."""
-    rows = connection.execute(
-        text(
-            "SELECT t.reservation_id, a.attempt_id IS NOT NULL AS running, t.paused_epoch IS NOT NULL AS paused"
-            " FROM hpo.trials t"
-            " LEFT JOIN hpo.attempts a ON a.reservation_id = t.reservation_id AND a.ended_at IS NULL"
-            " WHERE t.study_id = :s AND t.outcome IS NULL"
-            " ORDER BY t.paused_epoch, t.paused_score DESC, t.reservation_id DESC"
-        ),
-        {"s": study_id},
-    ).all()
-    return OpenReservations(
-        frozenset(row.reservation_id for row in rows if row.running),
-        tuple(row.reservation_id for row in rows if row.paused and not row.running),
-        frozenset(row.reservation_id for row in rows if not row.paused and not row.running),
-    )
-
-
-def lock_waiting(connection: Connection, study_id: int, reservation_id: int) -> bool:
-    """Whether a reservation is open and held by no agent; it stays so until the transaction ends."""
-    lock_study(connection, study_id)
-    found: bool = connection.execute(
-        text(
-            "SELECT EXISTS (SELECT FROM hpo.trials WHERE reservation_id = :t AND study_id = :s AND outcome IS NULL)"
-            " AND NOT EXISTS (SELECT FROM hpo.attempts WHERE reservation_id = :t AND ended_at IS NULL)"
-        ),
-        {"t": reservation_id, "s": study_id},
-    ).scalar_one()
-    return found
 
 
 def set_budget(connection: Connection, study_id: int, trials: int) -> None:

@@ -248,6 +248,31 @@ def reopen(connection: Connection, study_id: int) -> int:
     return len(trial_ids)
 
 
+def extend(connection: Connection, study_id: int, epoch: int) -> int:
+    """Make the end of trials of so many epochs a rung at which all complete ones are paused; return their number.
+
+    Can be repeated.
+    """
+    budget.lock_study(connection, study_id)
+    reopened = connection.execute(
+        text(
+            "WITH reopened AS (UPDATE hpo.trials SET paused_epoch = :e, paused_score ="
+            "   CASE WHEN s.spec->>'direction' = 'maximize' THEN -value ELSE value END,"
+            "  outcome = NULL, value = NULL, decided_at = NULL, told_optuna = false FROM hpo.studies s"
+            "  WHERE s.study_id = :s AND trials.study_id = :s AND outcome = :complete AND epochs = :e"
+            "  AND value IS NOT NULL RETURNING reservation_id, trial_id, paused_score),"
+            " scored AS (INSERT INTO hpo.rungs (reservation_id, epoch, study_id, score)"
+            "  SELECT reservation_id, :e, :s, paused_score FROM reopened"
+            "  ON CONFLICT (reservation_id, epoch) DO UPDATE SET score = excluded.score)"
+            " SELECT trial_id FROM reopened"
+        ),
+        {"s": study_id, "e": epoch, "complete": Outcome.COMPLETE},
+    )
+    trial_ids = list(reopened.scalars())
+    optuna_trials.reopen(connection, [trial_id for trial_id in trial_ids if trial_id is not None])
+    return len(trial_ids)
+
+
 def paused_trials(connection: Connection, study_id: int) -> dict[int, int]:
     """Return the epoch at which each paused trial of a study is paused, by Optuna's trial_id."""
     rows = connection.execute(

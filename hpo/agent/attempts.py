@@ -176,6 +176,7 @@ class AttemptTable:
             params=trial.params,
             seed=claim.seed,
             epochs=self._spec.epochs,
+            restarts=self._spec.restarts,
             metric=self._spec.metric,
             device=self._pool.devices[slot],
             checkpoints=str(self._cleanup.checkpoints_of(claim.reservation_id).path),

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, reservation_of, unlink
-from storage.budget import OpenReservations
+from storage.reservations import OpenReservations
 
 EVICTED = "evicted-"
 """Prefix of the names of folders that are being deleted."""
@@ -24,9 +24,10 @@ def enforce_quota(
     """Delete checkpoints until a study's folder holds at most `quota_bytes` of them; return the bytes left.
 
     `while_waiting` calls a function if no agent holds a trial, or can begin it meanwhile, and returns whether it did.
-    The folders of finished trials are deleted first; then the spare checkpoint of each trial, idle trials first; then
-    paused trials, the least promising first, and waiting ones, those with the fewest epochs first: they start from
-    scratch. The newest checkpoint of a running trial always stays.
+    The folders of finished trials are deleted first, but for those that may go on if `--epochs` is raised, which follow
+    where space is short; then the spare checkpoint of each trial, idle trials first; then paused trials, the least
+    promising first, and waiting ones, those with the fewest epochs first: they start from scratch. The newest
+    checkpoint of a running trial always stays.
     """
     # A link in place of the folder leads to files of others.
     found = [] if folder.is_symlink() else entries(folder)
@@ -37,16 +38,24 @@ def enforce_quota(
     # After listing the folders: a trial that begins meanwhile must not pass for a finished one.
     still_open = reservations()
     used = sum(_size(path) for path in folders.values())
-    finished = [path for reservation_id, path in folders.items() if reservation_id not in still_open]
+    kept = [folders[reservation_id] for reservation_id in still_open.kept if reservation_id in folders]
+    finished = [
+        path
+        for reservation_id, path in folders.items()
+        if reservation_id not in still_open and path not in kept
+    ]
     idle = {
         reservation_id: path for reservation_id, path in folders.items() if reservation_id in still_open.idle
     }
     running = [path for reservation_id, path in folders.items() if reservation_id in still_open.running]
     # Left by an agent that died before deleting them, or by a fenced trainer.
-    for path in finished:
+    spares = (spare for folder in kept for spare in _whole_or_none(CheckpointFolder(folder).files)[:-1])
+    for path in [*finished, *spares]:
         used -= _remove(path)
     if quota_bytes is None:
         return used
+    for path in kept:
+        used -= _remove(path) if used > quota_bytes else 0
     for reservation_id, path in idle.items():
         # Partial files of killed trainers; a running trial's own trainer has removed its own.
         for half in _whole_or_none(CheckpointFolder(path).partial):

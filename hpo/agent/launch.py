@@ -36,6 +36,7 @@ from hpo.study.definition import create, identity, versions
 from hpo.study.definition.launch_options import check_options
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.objective_file import check_objective_file
+from hpo.study.definition.raised_epochs import with_raised_epochs
 from hpo.study.definition.requested_spec import data_of, requested_space
 from hpo.study.definition.selected_metric import selected
 from hpo.study.folders import move_former
@@ -169,7 +170,8 @@ def _checked(
     check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
     reference = _reference(request, existing)
     if existing is not None and existing.begun:
-        check_options(existing.name, existing.spec, request, reference)
+        raised = with_raised_epochs(existing, request)
+        check_options(existing.name, raised.spec, request, reference)
     return existing, reference, host_data(settings, data_of(request, existing))
 
 

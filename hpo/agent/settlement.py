@@ -138,7 +138,8 @@ class Settlement:
             self._warn_of_narrowing(run)
         self._store.settle(run.attempt_id, outcome, value, finished.error, finished.traceback)
         self._attempts.drop(slot, run)
-        self._cleanup.checkpoints_of(run.claim.reservation_id).delete()
+        if not (self._spec.can_extend and outcome is Outcome.COMPLETE):
+            self._cleanup.checkpoints_of(run.claim.reservation_id).delete()
         self.changed = True
         self._view.trial_ended(run, finished, value, seconds)
         if outcome is Outcome.BUG:

@@ -61,6 +61,7 @@ def _configs(database: Database, name: str, chosen: Sequence[BestTrial]) -> list
             objective=study.objective,
             params=formatting.in_order(best.params, study.spec_json["space"]),
             epochs=int(study.spec_json["epochs"]) if declares_epochs(study.spec_json) else None,
+            restarts=tuple(study.spec_json.get("restarts", ())),
             seed=best.seed,
             metric=study.metric,
             selects_metric=study.spec_json.get("objective_metric") not in (None, "", study.metric),

@@ -37,6 +37,7 @@ _FIELDS: Mapping[str, Check] = {
     "objective": _is(str),
     "params": _is(Mapping),
     "epochs": _whole(1),
+    "restarts": lambda value: isinstance(value, list | tuple) and all(map(_whole(1), value)),
     "seed": _whole(),
     "metric": _is(str),
     "direction": ("minimize", "maximize").__contains__,
@@ -79,6 +80,8 @@ class Config:
     params: Mapping[str, Any]
     epochs: int | None = None
     """Epochs of the learning rate schedule; None: an Optuna objective, which alone knows them."""
+    restarts: tuple[int, ...] = ()
+    """Epochs after which the schedule begins again, because the study's epochs were raised."""
     seed: int
     metric: str
     direction: str
@@ -110,6 +113,9 @@ class Config:
         if self.value_rule == "last":
             # As in files of versions without the rule.
             del values["value_rule"], values["value_epoch"]
+        if not self.restarts:
+            # As in files of versions without raised epochs.
+            del values["restarts"]
         if not self.selects_metric:
             # As in files of versions without the option.
             del values["selects_metric"]
@@ -147,6 +153,7 @@ class Config:
             raise ValueError("its 'versions' must be texts: write each in quotes")
         known = {f.name: values[f.name] for f in fields(cls) if values.get(f.name) is not None}
         known["params"] = {name: stored(value) for name, value in known["params"].items()}
+        known["restarts"] = tuple(known.get("restarts", ()))
         if "value" in known:
             known["value"] = float(known["value"])
         return cls(**known)

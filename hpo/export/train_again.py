@@ -72,6 +72,7 @@ def _train(settings: Mapping[str, Any]) -> None:
     objective.prepare(options, final=False)
     run = _PrintingRun(
         total_epochs=epochs or sys.maxsize,
+        restarts=settings.get("RESTARTS", ()),
         final=epochs is None,
         seed=settings["SEED"],
         metric=metric,

@@ -19,6 +19,7 @@ def script(config: Config) -> str:
         "OBJECTIVE": config.objective,
         "PARAMS": dict(config.params),
         "EPOCHS": config.epochs,
+        **({"RESTARTS": config.restarts} if config.restarts else {}),
         "SEED": config.seed,
         "DATA": {key: value for key, value in config.data.items() if value is not None},
         "DEVICE": dict(config.device),

@@ -60,6 +60,13 @@ def _name(kind: Kind, configs: Sequence[Config]) -> str:
     parts = [
         part
         for config in configs
-        for part in (config.objective, dict(config.params), config.epochs, dict(config.data))
+        for part in (
+            config.objective,
+            dict(config.params),
+            config.epochs,
+            dict(config.data),
+            # As the names of versions without it.
+            *([config.restarts] if config.restarts else []),
+        )
     ]
     return f"{kind}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]}"

@@ -88,6 +88,7 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
                 config,
                 study=config.study or request.study,
                 epochs=request.epochs or config.epochs,
+                restarts=config.restarts if request.epochs in (None, config.epochs) else (),
                 data=dict(config.data) | _limit(request),
             )
             for config in configs

@@ -148,6 +148,7 @@ class SeedRunner(Workload[SeedRun]):
                 params=dict(run.config.params),
                 seed=run.seed,
                 epochs=run.config.epochs,
+                restarts=run.config.restarts,
                 metric=run.config.metric,
                 device=self._pool.devices[slot],
                 checkpoints=str(run.folder.path),

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from hpo.options.defaults import LaunchDefaults
+from hpo.options.defaults import FREEZE_THAW, LaunchDefaults
 from hpo.search import finite
 from hpo.search.learned import EarlierStudy
 from objectives.base import DataOptions, Direction, Params
@@ -60,6 +60,10 @@ class StudySpec:
     pruner: str = LaunchDefaults.pruner
     rungs: tuple[tuple[int, int], ...] = ()
     """Rungs of freeze-thaw when the study began: each an epoch, and the trials of which one goes on."""
+    restarts: tuple[int, ...] = ()
+    """Earlier numbers of epochs, after which a trial goes on with a new schedule: `--epochs` was raised."""
+    takes_restarts: bool = False
+    """Whether the objective can do so: the best trials' checkpoints are kept for it."""
     seed: int = LaunchDefaults.seed
     data: DataOptions = field(default_factory=DataOptions)
     startup: int = 10
@@ -104,6 +108,11 @@ class StudySpec:
         return tuple(dict.fromkeys([*second, *(one.figure for one in self.bounds)]))
 
     @property
+    def can_extend(self) -> bool:
+        """Whether complete trials may go on, if `--epochs` is raised."""
+        return self.pruner == FREEZE_THAW and self.takes_restarts
+
+    @property
     def narrowed(self) -> bool:
         """Whether `--param` has narrowed the objective's space."""
         return not same_space(self.space, self.objective_space)
@@ -134,6 +143,7 @@ class StudySpec:
         known["earlier_samplers"] = tuple((str(n), int(end)) for n, end in known.get("earlier_samplers", ()))
         known["rungs"] = tuple((int(epoch), int(one_in)) for epoch, one_in in known.get("rungs", ()))
         known["constraints"] = tuple(str(text) for text in known.get("constraints", ()))
+        known["restarts"] = tuple(int(epoch) for epoch in known.get("restarts", ()))
         known["first"] = tuple(dict(params) for params in known.get("first", ()))
         known["learned"] = tuple(EarlierStudy.from_json(one) for one in known.get("learned", ()))
         data_names = {f.name for f in fields(DataOptions)}

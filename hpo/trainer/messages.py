@@ -27,6 +27,8 @@ class Start:
     seed: int
     epochs: int | None
     """None: only the objective knows."""
+    restarts: tuple[int, ...] = ()
+    """Epochs after which the schedule begins again."""
     metric: str
     device: Device
     checkpoints: str

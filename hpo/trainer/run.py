@@ -58,6 +58,7 @@ class TrainerRun(CheckedRun):
     def __init__(self, pipe: TrainerPipe, start: Start) -> None:
         self.seed = start.seed
         self.total_epochs = start.epochs or MOST_EPOCH
+        self.restarts = start.restarts
         self.number = start.number
         self.study = start.study
         self.direction = start.direction
@@ -76,7 +77,11 @@ class TrainerRun(CheckedRun):
         self._folder = CheckpointFolder(Path(start.checkpoints))
         self._folder.clear_partial()
         saved = self._folder.saved_outcome()
-        self.earlier_outcome = saved if saved is not None and self._is_final(saved.outcome) else None
+        # A trial that was complete before `--epochs` was raised goes on.
+        ended = (
+            saved is not None and self._is_final(saved.outcome) and len(saved.history) not in start.restarts
+        )
+        self.earlier_outcome = saved if ended else None
         """Outcome of an earlier attempt that its agent has not stored."""
         only_code = start.code if start.restarts_other_code else None
         checkpoint = self._folder.newest(self.log, only_code) if self.earlier_outcome is None else None

@@ -73,6 +73,16 @@ class States:
         if self._count > 1:
             self._states[fold] = _copy(checkpoint.capture(self._model, epoch))
 
+    def restart(self) -> None:
+        """Give each fold the new optimizer of the model, which has taken no step; weights stay."""
+        if self._count > 1:
+            new = _copy(checkpoint.capture(self._model, self.completed))
+            fresh = {name: value for name, value in new.items() if name.startswith("optimizer")}
+            self._states = [
+                {name: value for name, value in state.items() if not name.startswith("optimizer")} | fresh
+                for state in self._states
+            ]
+
     def captured(self, epoch: int) -> dict[str, Any]:
         """Return the states of all folds after an epoch."""
         self.completed = epoch

@@ -11,7 +11,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend
+from objectives.augment import Augmentation
 from objectives.backend import kernels
 from objectives.base import Params, Run
 from objectives.data import inputs
@@ -94,7 +95,10 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     stock, judge = trial_model.build(objective, params, data, run)
     model_figures.measure(run, stock)
     precision = backend.precision(run.device)
-    model = _compiled(stock, precision, objective.optimizer(params, steps * run.total_epochs), judge, run)
+    saved = 0 if run.state is None else int(run.state["epoch"])
+    model = _compiled(
+        stock, precision, objective.optimizer(params, steps * _cycle(run, max(saved, 1))), judge, run
+    )
     augmentation = trial_model.augmentation(objective, data)
     training = _Training(
         model=model,
@@ -110,6 +114,11 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     )
     states = folds.States(model, len(parts), run.state)
     for epoch in run.epochs():
+        if epoch - 1 in run.restarts:
+            training = training.restarted(
+                objective.optimizer(params, steps * _cycle(run, epoch)), augmentation
+            )
+            states.restart()
         metrics = training.epoch(epoch, states)
         run.save(states.captured(epoch))
         listed = " ".join(f"{name}={metric_text(value)}" for name, value in metrics.items())
@@ -123,6 +132,13 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         evaluation.finish(stock, data, judge, run, flip)
 
 
+def _cycle(run: Run, epoch: int) -> int:
+    """Return the number of epochs of the schedule that an epoch belongs to."""
+    ends = [*sorted(run.restarts), run.total_epochs]
+    last = next(end for end in ends if epoch <= end)
+    return last - max((end for end in ends if end < epoch), default=0)
+
+
 def _compiled(
     stock: keras.Model, precision: str, optimizer: keras.optimizers.Optimizer, judge: Judge, run: Run
 ) -> keras.Model:
@@ -132,13 +148,17 @@ def _compiled(
         run.log(
             "a layer cannot be copied (it has no usable get_config): training in float32 with the original layers"
         )
+    _compile(model, optimizer, judge, run)
+    return model
+
+
+def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer, judge: Judge, run: Run) -> None:
     model.compile(
         optimizer,
         loss=judge.loss.training,
         metrics=judge.task.accuracy(),
         jit_compile=False if run.device.gpu is None else "auto",
     )
-    return model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +177,18 @@ class _Training:
     """Function of the targets and a generator that returns the order of the examples."""
     advance: batches.Advance
     forward: evaluation.Forward
+
+    def restarted(
+        self, optimizer: keras.optimizers.Optimizer, augmentation: Augmentation | None
+    ) -> _Training:
+        """Return the training of the same weights with a new optimizer.
+
+        A restart begins a cycle of the learning rate with the weights that the last one has reached (Loshchilov and
+        Hutter, "SGDR: Stochastic gradient descent with warm restarts", 2017).
+        """
+        _compile(self.model, optimizer, self.judge, self.run)
+        advance = batches.advancing(self.model, self.data, augmentation, self.run.device)
+        return replace(self, advance=advance)
 
     def epoch(self, epoch: int, states: folds.States) -> dict[str, float]:
         """Train each fold for one epoch; return the metrics over all."""

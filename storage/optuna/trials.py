@@ -215,11 +215,11 @@ def prune(connection: Connection, trial_ids: Sequence[int]) -> None:
 
 
 def reopen(connection: Connection, trial_ids: Sequence[int]) -> None:
-    """Open pruned trials again, with their reports: Optuna itself never changes a trial that it has closed."""
+    """Open trials again, with their reports: Optuna itself never changes a trial that it has closed."""
     connection.execute(
         text(
             "WITH opened AS (UPDATE public.trials SET state = 'RUNNING', datetime_complete = NULL"
-            "  WHERE trial_id = ANY(:ids) AND state = 'PRUNED' RETURNING trial_id)"
+            "  WHERE trial_id = ANY(:ids) AND state IN ('PRUNED', 'COMPLETE') RETURNING trial_id)"
             " DELETE FROM public.trial_values v USING opened WHERE v.trial_id = opened.trial_id"
         ),
         {"ids": list(trial_ids)},

@@ -76,6 +76,14 @@ class Counted(Objective):
         run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch, total=total)
 
 
+class Extended(Counted):
+    """Has no schedule, so it goes on after any epoch."""
+
+    @classmethod
+    def takes_restarts(cls) -> bool:
+        return True
+
+
 class Kernels(Objective):
     """Has choices of several types, and parameters and a metric that are called like columns of tables."""
 

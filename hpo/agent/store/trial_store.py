@@ -34,13 +34,14 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
-from storage import agents, attempts, budget, claims, goals, leases, rungs
-from storage.budget import Counts, Failure, OpenReservations
+from storage import agents, attempts, budget, claims, goals, leases, reservations, rungs
+from storage.budget import Counts, Failure
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
 from storage.optuna import live_trials
+from storage.reservations import OpenReservations
 
 log = logging.getLogger(__name__)
 
@@ -292,13 +293,13 @@ class TrialStore:
 
     def open_reservations(self) -> OpenReservations:
         """Return the study's open trials."""
-        return self._write(budget.open_reservations, self._study_id)
+        return self._write(reservations.open_reservations, self._study_id)
 
     def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:
         """Call `act` on a trial's files while no agent can begin it; return False if one holds it."""
 
         def locked(c: Connection) -> bool:
-            waiting = budget.lock_waiting(c, self._study_id, reservation_id)
+            waiting = reservations.lock_waiting(c, self._study_id, reservation_id)
             if waiting:
                 act()
             return waiting

@@ -25,6 +25,7 @@ from hpo.study.catalog import delete_study
 from hpo.study.definition import learn_from, twin, versions
 from hpo.study.definition.launch_options import check_figures, check_front, check_grid, check_open_space
 from hpo.study.definition.launched_study import LaunchedStudy, find
+from hpo.study.definition.raised_epochs import extend_trials, with_raised_epochs
 from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, with_metric
 from hpo.study.definition.study_data import check_images
 from objectives.base import DataOptions
@@ -62,7 +63,8 @@ def create_or_continue(
         now = versions.Trained(description.code, digest)
         # With --code, agents may train with either.
         versions.check_agents(database, existing, now if request.code is None else now._replace(code=""))
-        spec = agreed_spec(database, existing, request, reference, description)
+        raised = with_raised_epochs(existing, request, description)
+        spec = agreed_spec(database, raised, request, reference, description)
         spec = replace(spec, data=data_of(request, existing, digest))
         spec = replace(spec, learned=learn_from.learned(database, request, spec, existing))
         check_grid(spec)
@@ -166,8 +168,7 @@ def _update(
     """Store the spec and a requested budget; return the budget, or None if the stored spec has changed."""
     study_id = existing.study_id
 
-    def write(c: Connection) -> tuple[int, int] | None:
-        reopened = 0
+    def write(c: Connection) -> tuple[int, int, int] | None:
         if not studies.update_spec(c, study_id, existing.spec_json, spec.to_json()):
             return None
         if spec.direction != existing.spec.direction:
@@ -176,15 +177,20 @@ def _update(
             # Preparation alone never lowers the budget: containers prepare the study at every start.
             least = 0 if resume else budget.count(c, study_id).budget
             budget.set_budget(c, study_id, max(trials, least))
-            reopened = rungs.reopen(c, study_id)
+        extended = extend_trials(c, existing, spec)
+        reopened = rungs.reopen(c, study_id)
         if resume:
             studies.set_desired_state(c, study_id, "run")
-        return budget.count(c, study_id).budget, reopened
+        return budget.count(c, study_id).budget, extended, reopened
 
     updated = database.transaction(write)
     if updated is None:
         return None
-    if updated[1]:
-        number = formatting.counted(updated[1], "trial")
+    kept, extended, reopened = updated
+    if extended:
+        number = formatting.counted(extended, "complete trial")
+        log.info(f"{number} may go on to epoch {spec.epochs}: the best third does, with a new schedule")
+    if reopened:
+        number = formatting.counted(reopened, "trial")
         log.info(f"{number} that were paused when the trials were spent may go on again")
-    return updated[0]
+    return kept

@@ -98,6 +98,7 @@ def agreed_spec(
         objective_value=description.value,
         objective_metric=description.metric,
         code=description.code or spec.code,
+        takes_restarts=description.takes_restarts,
         sampler=sampler,
         earlier_samplers=earlier,
         startup=startup_trials(request.trials or existing.budget),
@@ -134,6 +135,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         objective_value=description.value,
         objective_metric=description.metric,
         code=description.code,
+        takes_restarts=description.takes_restarts,
         first=known_good_parts(description.first, space),
         sampler=request.sampler or _default_sampler(space, trials, open_space=description.open_space),
         # The other objective of an unpromising trial may be the best.

@@ -119,6 +119,7 @@ def _description(values: Any) -> Description:
         dataset=None if values["dataset"] is None else text(values["dataset"]),
         takes_images=values["takes_images"] is True,
         takes_folds=values["takes_folds"] is True,
+        takes_restarts=values["takes_restarts"] is True,
         builds_models=values["builds_models"] is True,
         metrics=_metrics(values["metrics"]),
         summary=text(values["summary"]),

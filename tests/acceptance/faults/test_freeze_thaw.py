@@ -12,7 +12,7 @@ def test_killed_agents_leave_every_trial_as_an_undisturbed_study_does(service: S
     service.set(TEST_EPOCH_SECONDS=0.05)
     for paused in (1, 4):
         agent = service.launch(
-            "Counted", "--trials", TRIALS, "--workers", 2, "--epochs", EPOCHS, "--pruner", "freeze-thaw"
+            "Extended", "--trials", TRIALS, "--workers", 2, "--epochs", EPOCHS, "--pruner", "freeze-thaw"
         )
         service.wait_for(
             lambda: (
@@ -40,8 +40,37 @@ def test_killed_agents_leave_every_trial_as_an_undisturbed_study_does(service: S
     # A trial that was paused when its agent was killed is not lost.
     lost = service.value("SELECT count(*) FROM hpo.attempts WHERE outcome = 'lost'")
     assert lost == sum(trial.lost for trial in trials) <= 4
-    assert not list(service.checkpoints.glob("s@*/trial-*"))
+    assert _kept(service) == _best_third(service)
 
     more = service.hpo("launch", "--study", "s", "--trials", TRIALS + 3).clean()
     assert f"{TRIALS + 3} of {TRIALS + 3} trials finished" in more.out
     service.check_records(TRIALS + 3, EPOCHS)
+
+    best, complete = (
+        _best_third(service),
+        service.value("SELECT count(*) FROM hpo.trials WHERE outcome = 'complete'"),
+    )
+    service.hpo("launch", "--study", "s", "--epochs", EPOCHS + 2).clean()
+    assert _kept(service) == _best_third(service)
+    service.check_records(TRIALS + 3, EPOCHS + 2)
+    ended = service.rows("SELECT reservation_id, outcome, epochs FROM hpo.trials WHERE outcome = 'complete'")
+    # The best third of the complete trials, from where they had ended.
+    assert {trial.reservation_id for trial in ended} == best
+    assert len(best) == max(1, complete // 3)
+    assert {trial.epochs for trial in ended} == {EPOCHS + 2}
+    resumed = service.rows(
+        "SELECT reservation_id, epochs FROM hpo.attempts WHERE resumed_from = :e", e=EPOCHS
+    )
+    assert {(row.reservation_id, row.epochs) for row in resumed} == {(one, 2) for one in best}
+
+
+def _kept(service: Service) -> set[int]:
+    """Return the trials that have a checkpoint."""
+    return {
+        int(path.parent.name.removeprefix("trial-")) for path in service.checkpoints.glob("trial-*/epoch-*")
+    }
+
+
+def _best_third(service: Service) -> set[int]:
+    found = service.rows("SELECT reservation_id FROM hpo.trials WHERE outcome = 'complete' ORDER BY value")
+    return {row.reservation_id for row in found[: max(1, len(found) // 3)]}

@@ -13,9 +13,9 @@ from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from storage.attempts import NEXT, LeaseLostError
-from storage.budget import OpenReservations
 from storage.claims import Claim, NoWork
 from storage.engine import Database
+from storage.reservations import OpenReservations
 from tests.integration.stores import StoredStudy, begun, claimed, report
 from tests.specs import spec
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpo.agent.checkpoint_quota import enforce_quota
-from storage.budget import OpenReservations
+from storage.reservations import OpenReservations
 
 FILE = 100
 OPEN = OpenReservations(running=frozenset({2}), waiting=frozenset({3, 4}))

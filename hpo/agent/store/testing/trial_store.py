@@ -15,9 +15,10 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.trial_value import Reported, reported
 from storage.attempts import NEXT, LeaseLostError
-from storage.budget import Counts, Failure, OpenReservations, fields
+from storage.budget import Counts, Failure, fields
 from storage.claims import Claim, NoWork
 from storage.leases import LeaseTimes
+from storage.reservations import OpenReservations
 
 
 class FakeTrialStore:

@@ -68,6 +68,60 @@ def test_study_keeps_the_rungs_of_freeze_thaw_that_it_began_with(database: Datab
     assert StudySpec.from_json(json.loads(json.dumps(stored.to_json()))).rungs == stored.rungs
 
 
+def test_raised_epochs_pause_complete_trials_and_restart_their_schedule(database: Database) -> None:
+    able = replace(DESCRIPTION, takes_restarts=True)
+
+    def launched(description: Description = able, **options: object) -> LaunchedStudy:
+        request = replace(REQUEST, **options)  # type: ignore[arg-type]
+        return create_or_continue(database, request, "q", description, find(database, "s"))
+
+    study = launched(pruner="freeze-thaw")
+    assert launched(epochs=9).spec.restarts == (), "no trial has begun"
+    study_id, columns = study.study_id, "study_id, ordinal, seed, outcome, epochs, value, decided_at"
+    ends = "('complete', 9, 0.5), ('complete', 9, 0.25), ('complete', 3, 0.1), ('pruned', 9, 0.4)"
+    given = f"SELECT {study_id}, 0, 0, o, e, v, now() FROM (VALUES {ends}) AS ended (o, e, v)"
+    database.transaction(lambda c: c.execute(text(f"INSERT INTO hpo.trials ({columns}) {given}")))
+
+    with pytest.raises(
+        StudyConflictError, match="--epochs 9, not 12, and its trials cannot go on, because its obj"
+    ):
+        launched(DESCRIPTION, epochs=12)
+    with pytest.raises(StudyConflictError, match="was created with --epochs 9, not 8"):
+        launched(epochs=8)
+    agent = database.transaction(lambda c: agents.new_agent_id(c))
+    join = (agent, study_id, "here", 1, "elsewhere:1:1", 1, {})
+    database.transaction(lambda c: agents.join(c, *join))
+    with pytest.raises(
+        StudyConflictError, match="1 agent of study 's' train trials of 9 epochs: stop the study"
+    ):
+        launched(epochs=12)
+    database.transaction(lambda c: agents.leave(c, agent))
+
+    for _ in range(2):
+        spec = launched(epochs=12).spec
+        assert (spec.epochs, spec.restarts, spec.rungs) == (12, (9,), ((3, 3), (9, 3)))
+    assert StudySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    rows = "SELECT outcome, paused_epoch, paused_score, value FROM hpo.trials ORDER BY reservation_id"
+    assert [tuple(row) for row in database.transaction(lambda c: c.execute(text(rows)).all())] == [
+        (None, 9, 0.5, None),
+        (None, 9, 0.25, None),
+        ("complete", None, None, 0.1),
+        ("pruned", None, None, 0.4),
+    ]
+    scores = "SELECT epoch, score FROM hpo.rungs ORDER BY score"
+    assert [tuple(row) for row in database.transaction(lambda c: c.execute(text(scores)).all())] == [
+        (9, 0.25),
+        (9, 0.5),
+    ]
+    assert launched(epochs=20).spec.restarts == (9, 12)
+
+
+def test_raised_epochs_are_refused_where_trials_end_for_good(database: Database) -> None:
+    begin(database, enrolled(database, pruner="median"))
+    with pytest.raises(StudyConflictError, match="--pruner median ends trials for good"):
+        enrolled(database, find(database, "s"), epochs=9)
+
+
 def test_dead_agents_do_not_fix_the_epochs_of_an_unstarted_study(database: Database) -> None:
     begin(database, enrolled(database))
     age = "UPDATE hpo.agents SET seen_at = clock_timestamp() - interval '1 hour'"

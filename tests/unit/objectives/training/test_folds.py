@@ -107,6 +107,19 @@ def test_interrupted_run_in_folds_equals_uninterrupted_run(folded, whole, tmp_pa
             np.testing.assert_array_equal(checkpoint.state["folds"][fold][name], value, err_msg=name)
 
 
+def test_folds_that_go_on_after_their_end_begin_a_new_schedule(folded, whole):
+    longer = {"total_epochs": EPOCHS + 2, "restarts": (EPOCHS,), "seed": 3}
+    at_once, resumed = LocalRun(**longer), LocalRun(**longer, resume=whole.checkpoint)
+    for run in (at_once, resumed):
+        folded.train(PARAMS, run)
+    assert exact(at_once.history) == exact(whole.history + resumed.history)
+    assert (
+        at_once.history[-1]["learning_rate"]
+        == pytest.approx(0, abs=1e-9)
+        != at_once.history[-2]["learning_rate"]
+    )
+
+
 def test_checkpoint_of_another_number_of_folds_is_refused(whole):
     objective = Folded()
     objective.prepare(DataOptions(limit=180, folds=2), final=False)

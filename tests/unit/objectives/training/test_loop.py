@@ -106,6 +106,20 @@ def test_run_that_was_interrupted_twice_equals_uninterrupted_run(
         np.testing.assert_array_equal(checkpoint.state[name], value, err_msg=name)
 
 
+def test_run_that_goes_on_after_its_end_begins_a_new_schedule(digits, whole_run):
+    """The same where it was complete before, and where it trains on without an interruption."""
+    longer = {"total_epochs": EPOCHS + 2, "restarts": (EPOCHS,), "seed": 3, "device": BFLOAT16}
+    at_once, resumed = LocalRun(**longer), LocalRun(**longer, resume=whole_run.checkpoint)
+    for run in (at_once, resumed):
+        digits.train(PARAMS, run)
+    assert exact(at_once.history) == exact(whole_run.history + resumed.history)
+    for name, value in at_once.checkpoint.state.items():
+        np.testing.assert_array_equal(resumed.checkpoint.state[name], value, err_msg=name)
+    rates = [metrics["learning_rate"] for metrics in at_once.history]
+    assert rates[EPOCHS] > 1e-5
+    assert rates[EPOCHS - 1] == rates[-1] == pytest.approx(0, abs=1e-9)
+
+
 def test_chunk_size_does_not_change_results(digits, whole_run, monkeypatch):
     monkeypatch.setattr(loop, "CHUNK_STEPS", 1)
     run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16, stop_after=1)
