@@ -68,6 +68,14 @@ class Study:
         return replace(found, params={name: with_objects(value) for name, value in found.params.items()})
 
     @property
+    def learned_from(self) -> dict[str, int]:
+        """Numbers of trials of the earlier studies from whose results the search started, by their names then."""
+        from hpo.study.monitoring.status import study_status
+
+        with self._opened() as database:
+            return dict(study_status(database, self.name).learned_from)
+
+    @property
     def trials(self) -> pd.DataFrame:
         """All trials, one row each, by number."""
         return self.results().trials

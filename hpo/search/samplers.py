@@ -13,9 +13,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from hpo.errors import MissingDependencyError
+from hpo.search.belief import BelievingSampler
 from hpo.search.cmaes_state import StoredCmaEsSampler
 from hpo.search.repeatable import NumberedQMCSampler, RepeatableSampler
 from hpo.search.spec import StudySpec
+from hpo.search.starting_points import starting_points
 from objectives.spaces.space import conditions_of
 
 P = ParamSpec("P")
@@ -30,6 +32,8 @@ class Sampler:
     """Function of a study's spec and a seed."""
     learns: bool = True
     """Whether what it proposes depends on the trials that have ended."""
+    believes: bool = False
+    """Whether its first trials are drawn around the configurations that the study starts from, not at random."""
     subsamples: bool = False
     """Whether it is as good on a part of the trials of a large study (`hpo.search.subsampled_storage`)."""
     needs: str | None = None
@@ -46,6 +50,7 @@ SAMPLERS = {
             # Groups need it; by default one objective has it, and two have not.
             multivariate=True if conditions_of(spec.space) else None,
         ),
+        believes=True,
         subsamples=True,
     ),
     "random": Sampler(lambda _, seed: RandomSampler(seed=seed), learns=False),
@@ -116,4 +121,13 @@ def random_sampler(spec: StudySpec) -> BaseSampler:
 
 def _repeatable(sampler: Sampler, spec: StudySpec) -> BaseSampler:
     build = without_experimental_warnings(sampler.build)
-    return RepeatableSampler(lambda seed: build(spec, seed), spec.seed, spec.space)
+    believed = starting_points(spec) if sampler.believes else []
+    if not believed:
+        return RepeatableSampler(lambda seed: build(spec, seed), spec.seed, spec.space)
+
+    def believing(seed: int) -> BaseSampler:
+        return BelievingSampler(
+            build(spec, seed), space=spec.space, believed=believed, trials=spec.startup, seed=seed
+        )
+
+    return RepeatableSampler(believing, spec.seed, spec.space)

@@ -12,7 +12,7 @@ from objectives.base import Params
 from objectives.spaces.choices import contains, identity, same_params
 from objectives.spaces.space import activity, parents_first
 
-OF_EARLIER = 5
+OF_EARLIER = 3
 """Most configurations of earlier studies that are tried; fewer where the sampler has fewer trials to start."""
 
 

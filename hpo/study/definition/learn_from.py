@@ -50,7 +50,7 @@ def learned(
         automatic = learns and request.seed is None
         return database.transaction(lambda c: _of_same(c, request.study, spec)) if automatic else ()
     if names and not learns:
-        raise UsageError(f"--learn-from {request.learn_from}: {_reason(spec)}: leave it out")
+        raise UsageError(f"--learn-from {request.learn_from}: {_reason(spec)}")
 
     def read(connection: Connection) -> tuple[EarlierStudy, ...]:
         return tuple(_named(connection, name, request.study, spec, database) for name in names)
@@ -75,9 +75,10 @@ def _names(option: str | None) -> list[str] | None:
 def _reason(spec: StudySpec) -> str:
     if spec.open_space:
         return (
-            "the objective names its parameters while it runs, so results of other studies cannot be compared"
+            "the objective names its parameters while it runs: copy a study of it with its results (hpo copy"
+            " --history), or leave --learn-from out"
         )
-    return f"--sampler {spec.sampler} learns from no trial"
+    return f"--sampler {spec.sampler} learns from no trial: leave --learn-from out, or use another sampler"
 
 
 def _conflict(request: LaunchRequest, stored: Sequence[EarlierStudy]) -> str:

@@ -43,6 +43,8 @@ def test_options_are_those_of_the_command() -> None:
     assert arguments_of(RetrainRequest, "retrain", {"config": Path("a b.yaml")}) == ["--config=a b.yaml"]
     logged = arguments_of(LaunchRequest, "launch", {"log_to": ["tensorboard:a b", "mlflow"]})
     assert logged == ["--log-to=tensorboard:a b", "--log-to=mlflow"]
+    named = arguments_of(LaunchRequest, "launch", {"learn_from": ["one", "two"]})
+    assert named == ["--learn-from=one,two"]
     assert "--no-run" not in arguments_of(LaunchRequest, "launch", {"run": True})
 
 

@@ -12,6 +12,7 @@ from optuna.distributions import FloatDistribution
 
 from hpo.errors import StudyConflictError, UnknownStudyError, UsageError
 from hpo.options.requests import LaunchRequest
+from hpo.report.reproduction_section import commands, reproduction_section
 from hpo.search.learned import LEAST
 from hpo.search.starting_points import starting_points
 from hpo.study.backup.backup import read_backup, write_backup
@@ -20,6 +21,7 @@ from hpo.study.changes.copy_study import copy_study
 from hpo.study.changes.rename import rename_study
 from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import LaunchedStudy, find
+from hpo.study.history import read_history
 from hpo.study.monitoring.status import study_status
 from storage.engine import Database
 from tests.integration.rows import StudyRows
@@ -95,6 +97,10 @@ def test_named_studies_are_kept_when_they_are_gone(
         assert found is not None
         assert found.spec.learned == study.spec.learned
         assert study_status(database, name).learned_from == {"one": 3, "two": 2}
+    history = read_history(database, "new")
+    assert "--learn-from one,two" in commands(history, None)[0]
+    [section] = reproduction_section(history, None)
+    assert "one (3 trials) and two (2 trials)" in str(section)
 
 
 def test_studies_of_the_same_objective_and_data_are_found(
@@ -131,7 +137,11 @@ def test_studies_of_the_same_objective_and_data_are_found(
         ("new", {}, "--learn-from new: a study learns from its own trials anyway"),
         (" , ", {}, "--learn-from is empty: name a study, or none"),
         ("a,b,c,d,e,f", {}, "--learn-from names 6 studies: name at most 5"),
-        ("one", {"sampler": "qmc"}, "--learn-from one: --sampler qmc learns from no trial: leave it out"),
+        (
+            "one",
+            {"sampler": "qmc"},
+            "--learn-from one: --sampler qmc learns from no trial: leave --learn-from",
+        ),
     ],
 )
 def test_studies_that_cannot_be_used_are_refused(
