@@ -240,18 +240,30 @@ def failures(connection: Connection, study_id: int, most: int) -> list[Failure]:
     return [Failure(Outcome(row.outcome), row.error, row.traceback) for row in rows]
 
 
-def rejections(connection: Connection, study_id: int) -> tuple[int, str]:
-    """Return how many configurations were rejected since a trial ended in another way, and the reason of the last.
+@dataclass(frozen=True, kw_only=True)
+class Rejections:
+    """Configurations that were rejected in a row."""
+
+    number: int
+    reason: str
+    """Why the last one was rejected; empty if none was."""
+    alike: bool
+    """Whether all have the same reason."""
+
+
+def rejections(connection: Connection, study_id: int) -> Rejections:
+    """Return the configurations that were rejected since a trial ended in another way.
 
     Earlier ones than the study's last change to `run` are left out.
     """
     row = connection.execute(
         text(
-            "SELECT count(*) AS number, coalesce((array_agg(t.error ORDER BY t.decided_at DESC))[1], '') AS error"
+            "SELECT count(*) AS number, coalesce((array_agg(t.error ORDER BY t.decided_at DESC))[1], '') AS reason,"
+            " count(DISTINCT t.error) = 1 AS alike"
             " FROM hpo.trials t JOIN hpo.studies s USING (study_id) WHERE study_id = :s AND outcome = :rejected"
             " AND decided_at > greatest(s.failures_since, (SELECT max(decided_at) FROM hpo.trials"
             "   WHERE study_id = :s AND outcome <> :rejected))"
         ),
         {"s": study_id, "rejected": Outcome.REJECTED},
     ).one()
-    return row.number, row.error
+    return Rejections(**row._mapping)

@@ -23,6 +23,9 @@ SAME_BUG = 3
 MOST_REJECTED = 200
 """Number of configurations in a row that violate a constraint, after which agents stop: each costs a model's build."""
 
+SAME_REJECTED = 20
+"""Number of them after which agents stop if the figure is the same in each: it does not depend on the parameters."""
+
 _NAMES = {Outcome.OUT_OF_MEMORY: "out of memory"}
 _REMEDIES = {
     Outcome.OUT_OF_MEMORY: "use fewer --workers, a larger --memory-per-worker or --gpu-share if you set one, or"
@@ -75,13 +78,20 @@ def too_many(failures: Sequence[Failure], study: str, failing: int, max_failed: 
 
 def none_feasible(store: TrialStore) -> ObjectiveFailedError | None:
     """Return the error to stop with if too many configurations in a row were rejected, else None."""
-    number, reason = store.rejections()
-    if number < MOST_REJECTED:
+    found = store.rejections()
+    remedy = (
+        f"narrow or widen the space (hpo launch --study {store.name} --param … --space change), or give another study a"
+        " wider bound"
+    )
+    if found.alike and found.number >= SAME_REJECTED:
+        return ObjectiveFailedError(
+            f"{found.number} configurations in a row were rejected with the same figure: {found.reason}: {remedy}"
+        )
+    if found.number < MOST_REJECTED:
         return None
     return ObjectiveFailedError(
-        f"{number} configurations in a row violate a constraint, and were not trained; of the last one, {reason}:"
-        f" narrow the space (hpo launch --study {store.name} --param … --space change), or give another study a wider"
-        " bound; hpo launch or hpo resume resets the count"
+        f"{found.number} configurations in a row violate a constraint, and were not trained; of the last one,"
+        f" {found.reason}: {remedy}; hpo launch or hpo resume resets the count"
     )
 
 

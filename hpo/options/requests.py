@@ -200,13 +200,12 @@ class LaunchRequest:
         metavar="NAME=VALUES",
         show_default="the objective's whole space",
     )
-    constraints: tuple[str, ...] = option_field(
+    constraint: tuple[str, ...] = option_field(
         (),
         "Bound of a figure, as in 'parameters<=500000' or 'val_accuracy>=0.9': a configuration whose model violates it "
         "is not trained and does not count towards --trials; a trained trial that violates it cannot be the best. "
         "Figures: parameters, model_bytes, latency_ms, seconds_per_epoch, and the metrics that trials report. "
         "Repeatable.",
-        "--constraint",
         multiple=True,
         metavar="NAME<=NUMBER",
         show_default=_for_new("none"),

@@ -38,7 +38,7 @@ def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) ->
                     f"params is an object of type {type(value).__name__}: give a dict of values by name"
                 )
             found += [f"{option}={name}={_values(name, allowed)}" for name, allowed in value.items()]
-        elif keyword in ("log_to", "constraints"):
+        elif keyword in ("log_to", "constraint"):
             found += [f"{option}={one}" for one in ([value] if isinstance(value, str) else value)]
         elif unset is not None:
             found += [] if bool(value) is unset else [option]

@@ -117,6 +117,10 @@ def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str,
     if earlier:
         until = ", ".join(f"{name} for the first {formatting.counted(end, 'trial')}" for name, end in earlier)
         facts.append(("samplers", f"{until}, then {history.study.spec_json['sampler']}"))
+    if history.status.constraints:
+        rejected = history.status.counts.rejected
+        note = f"; {formatting.counted(rejected, 'configuration')} rejected" if rejected else ""
+        facts.append(("constraints", f"{', '.join(history.status.constraints)}{note}"))
     if history.status.learned_from:
         facts.append(("started from the results of", history.status.earlier_studies))
     hosts = sorted({agent.host for agent in history.agents})

@@ -214,9 +214,12 @@ class Search:
 
     def tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:
         """Close a trial in Optuna, if it is still open."""
-        if outcome.is_infeasible and not self._storage.get_trial(trial_id).state.is_finished():
-            # Whatever the objective itself has set under this name.
-            self._storage.set_trial_system_attr(trial_id, f"{CONSTRAINT}{outcome}", 1.0)
+        if outcome.is_infeasible:
+            trial = self._storage.get_trial(trial_id)
+            # A violated one shows the sampler already by how much.
+            if not trial.state.is_finished() and not any(value > 0 for value in trial.constraints.values()):
+                # Whatever the objective itself has set under this name.
+                self._storage.set_trial_system_attr(trial_id, f"{CONSTRAINT}{outcome}", 1.0)
         state = TrialState[outcome.optuna_state]
         values = value if state is TrialState.COMPLETE else None
         self._study.tell(number, values, state=state, skip_if_finished=True)

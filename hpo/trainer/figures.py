@@ -49,6 +49,6 @@ class RequestedFigures:
         for name in self._requested:
             if name not in known:
                 raise MetricUnknownError(
-                    f"trials have no figure {name!r} for --constraint or --also-minimize: {unknown(name, known)}, or"
-                    " give it with run.measure()"
+                    f"trials have no figure {name!r} for --constraint or --also-minimize: {unknown(name, known)}, in"
+                    " another study, or give it with run.measure()"
                 )

@@ -6,6 +6,7 @@ import json
 
 from sqlalchemy import Connection, text
 
+from storage.figures import FIGURE
 from storage.optuna.trials import IMPORT_ATTRIBUTE, prune
 
 _PAIRS = (
@@ -62,6 +63,14 @@ def copy_history(connection: Connection, study_id: int, new_id: int, mark: str) 
             f" JOIN public.trial_system_attributes x ON x.trial_id = o.trial_id AND {_CONSTRAINTS}"
         ),
         keys,
+    )
+    connection.execute(
+        text(
+            "INSERT INTO public.trial_user_attributes (trial_id, key, value_json)"
+            f" SELECT n.trial_id, x.key, x.value_json {_PAIRS}"
+            " JOIN public.trial_user_attributes x ON x.trial_id = o.trial_id AND starts_with(x.key, :figure)"
+        ),
+        {**keys, "figure": FIGURE},
     )
     connection.execute(
         text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 from hpo.agent.store.errors import TrialFinishedError
@@ -12,6 +13,9 @@ from objectives.figures import EPOCH_SECONDS
 from storage import figures
 from storage.figures import FIGURE
 from storage.optuna import live_trials
+
+MOST_VIOLATION = 1e9
+"""Largest size of a violation that the sampler gets: it adds them up."""
 
 
 class TrialFigures:
@@ -29,10 +33,13 @@ class TrialFigures:
             LeaseLostError, TrialFinishedError: the trial is another agent's, or closed.
         """
         for name, value in measured.items():
-            self._set(attempt_id, "user", f"{FIGURE}{name}", value)
+            # JSON has neither NaN nor infinities.
+            if math.isfinite(value):
+                self._set(attempt_id, "user", f"{FIGURE}{name}", value)
             for bound in self._bounds:
                 if bound.figure == name:
-                    self._set(attempt_id, "system", f"{CONSTRAINT}{bound}", bound.violation(value))
+                    violation = min(max(bound.violation(value), -MOST_VIOLATION), MOST_VIOLATION)
+                    self._set(attempt_id, "system", f"{CONSTRAINT}{bound}", violation)
 
     def of_epochs(self, attempt_id: int, epoch: int, known: Collection[str]) -> dict[str, float]:
         """Return the figures among the metrics of an epoch, and the time of epochs, without the `known` ones."""

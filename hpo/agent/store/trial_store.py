@@ -35,7 +35,7 @@ from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
 from storage import agents, attempts, budget, claims, goals, leases, reservations, rungs
-from storage.budget import Counts, Failure
+from storage.budget import Counts, Failure, Rejections
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
@@ -152,8 +152,8 @@ class TrialStore:
         self.measure(attempt_id, found)
         return found
 
-    def rejections(self) -> tuple[int, str]:
-        """Return how many configurations in a row were rejected, and the reason of the last."""
+    def rejections(self) -> Rejections:
+        """Return the configurations that were rejected in a row."""
         return self._write(budget.rejections, self._study_id)
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:

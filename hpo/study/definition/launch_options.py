@@ -69,7 +69,7 @@ def check_grid(spec: StudySpec) -> None:
 
 def check_figures(request: LaunchRequest, description: Description) -> None:
     """Raise UsageError if the request asks for a figure or a second objective that the objective cannot have."""
-    asked = [("--constraint", parse(text).figure, text) for text in request.constraints]
+    asked = [("--constraint", parse(text).figure, text) for text in request.constraint]
     second = request.also_minimize
     asked += [] if second is None else [("--also-minimize", second, second)]
     for option, figure, text in asked:
@@ -127,7 +127,7 @@ def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference
                 f"study {study!r} was created with {original}, not {wanted}, and its trials must stay"
                 f" comparable: leave {option} out to continue it, or create another study with --study"
             )
-    constraints = {str(parse(text)) for text in request.constraints}
+    constraints = {str(parse(text)) for text in request.constraint}
     if constraints and constraints != {*spec.constraints}:
         original = ", ".join(f"--constraint {one}" for one in spec.constraints) or "no --constraint"
         raise StudyConflictError(

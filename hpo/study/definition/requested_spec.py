@@ -146,7 +146,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         startup=startup_trials(trials),
         max_failed=request.max_failed or defaults.max_failed,
         max_lost=request.max_lost or defaults.max_lost,
-        constraints=tuple(dict.fromkeys(str(parse(text)) for text in request.constraints)),
+        constraints=tuple(dict.fromkeys(str(parse(text)) for text in request.constraint)),
         also_minimize=request.also_minimize,
         **_limits(request),
     )
@@ -174,7 +174,7 @@ def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> L
         folds=request.folds or (stored.data.folds if same else None),
         sampler=request.sampler or stored.sampler,
         pruner=request.pruner or stored.pruner,
-        constraints=request.constraints or stored.constraints,
+        constraint=request.constraint or stored.constraints,
         also_minimize=request.also_minimize or stored.also_minimize,
         seed=stored.seed if request.seed is None else request.seed,
     )

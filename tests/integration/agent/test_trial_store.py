@@ -13,6 +13,7 @@ from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from storage.attempts import NEXT, LeaseLostError
+from storage.budget import Rejections
 from storage.claims import Claim, NoWork
 from storage.engine import Database
 from storage.reservations import OpenReservations
@@ -304,11 +305,12 @@ def test_rejected_configurations_do_not_count_and_are_counted_in_a_row(bounded: 
         store.settle(claim.attempt_id, Outcome.REJECTED, None, "too large")
     counts = store.refresh().counts
     assert (counts.rejected, counts.finished, counts.failed, counts.begun, counts.left) == (3, 0, 0, 0, 2)
-    assert store.rejections() == (3, "too large")
+    assert store.rejections() == Rejections(number=3, reason="too large", alike=True)
     claim, _ = begun(store)
     store.settle(claim.attempt_id, Outcome.INFEASIBLE, 2.0, "violates")
-    assert store.rejections()[0] == 0
-    claim, _ = begun(store)
-    store.settle(claim.attempt_id, Outcome.REJECTED, None, "too large again")
-    assert store.rejections() == (1, "too large again")
+    assert store.rejections() == Rejections(number=0, reason="", alike=False)
+    for reason in ("too large", "too large again"):
+        claim, _ = begun(store)
+        store.settle(claim.attempt_id, Outcome.REJECTED, None, reason)
+    assert store.rejections() == Rejections(number=2, reason="too large again", alike=False)
     assert store.refresh().best is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from hpo.agent import failure_policy
@@ -26,9 +28,9 @@ def bounded(world: World) -> World:
     return world
 
 
-def rejected(_start: Start) -> list[Event]:
-    error = "parameters is 11 > 10 (--constraint)"
-    return [Started(1, 0), Measure({"parameters": 11.0}), Finished(Outcome.REJECTED, error)]
+def rejected_with(size: int) -> Callable[[Start], list[Event]]:
+    error = f"parameters is {size} > 10 (--constraint)"
+    return events(Started(1, 0), Measure({"parameters": float(size)}), Finished(Outcome.REJECTED, error))
 
 
 def trained(recall: float, *before: Event) -> list[Event]:
@@ -37,7 +39,7 @@ def trained(recall: float, *before: Event) -> list[Event]:
 
 
 def test_rejected_configurations_do_not_count(bounded: World) -> None:
-    small = Measure({"parameters": 9.0})
+    small, rejected = Measure({"parameters": 9.0}), rejected_with(11)
     bounded.pool.scripts = [rejected, events(*trained(0.9, small)), rejected, events(*trained(0.5, small))]
     bounded.run()
     rejected_one, complete = Outcome.REJECTED, Outcome.COMPLETE
@@ -75,12 +77,27 @@ def test_constraint_that_the_objective_sets_itself_excludes_the_trial_from_the_b
     assert world.study.trials[0].error == "the constraint 'size' is 1.5, above 0"
 
 
+@pytest.mark.parametrize(
+    ("limit", "sizes", "message"),
+    [
+        (
+            "MOST_REJECTED",
+            (11, 12),
+            "3 configurations in a row violate a constraint, .* parameters is 11 > 10",
+        ),
+        (
+            "SAME_REJECTED",
+            (11,),
+            "3 configurations in a row were rejected with the same figure: parameters is 11",
+        ),
+    ],
+)
 def test_study_stops_if_no_configuration_fulfils_its_constraints(
-    bounded: World, monkeypatch: pytest.MonkeyPatch
+    bounded: World, monkeypatch: pytest.MonkeyPatch, limit: str, sizes: tuple[int, ...], message: str
 ) -> None:
-    monkeypatch.setattr(failure_policy, "MOST_REJECTED", 3)
-    bounded.pool.scripts = [rejected] * 9
-    with pytest.raises(ObjectiveFailedError, match=r"^3 configurations in a row .*parameters is 11 > 10"):
+    monkeypatch.setattr(failure_policy, limit, 3)
+    bounded.pool.scripts = [rejected_with(sizes[index % len(sizes)]) for index in range(9)]
+    with pytest.raises(ObjectiveFailedError, match=message):
         bounded.run()
     assert bounded.outcomes[:3] == [Outcome.REJECTED] * 3
     assert len(bounded.outcomes) <= 4

@@ -45,6 +45,11 @@ def test_options_are_those_of_the_command() -> None:
     assert logged == ["--log-to=tensorboard:a b", "--log-to=mlflow"]
     named = arguments_of(LaunchRequest, "launch", {"learn_from": ["one", "two"]})
     assert named == ["--learn-from=one,two"]
+    bounds = ["parameters<=5", "loss<=1"]
+    assert arguments_of(LaunchRequest, "launch", {"constraint": bounds}) == [
+        "--constraint=parameters<=5",
+        "--constraint=loss<=1",
+    ]
     assert "--no-run" not in arguments_of(LaunchRequest, "launch", {"run": True})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from optuna.distributions import FloatDistribution, json_to_distribution
 
@@ -15,7 +16,7 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.trial_value import Reported, reported
 from storage.attempts import NEXT, LeaseLostError
-from storage.budget import Counts, Failure, fields
+from storage.budget import Counts, Failure, Rejections, fields
 from storage.claims import Claim, NoWork
 from storage.leases import LeaseTimes
 from storage.reservations import OpenReservations
@@ -148,14 +149,14 @@ class FakeTrialStore:
         self.measure(attempt_id, found)
         return found
 
-    def rejections(self) -> tuple[int, str]:
-        number, reason = 0, ""
-        for trial in self.study.trials:
-            if trial.outcome is Outcome.REJECTED:
-                number, reason = number + 1, trial.error
-            elif trial.outcome is not None:
-                number = 0
-        return number, reason
+    def rejections(self) -> Rejections:
+        decided = [trial for trial in reversed(self.study.trials) if trial.outcome is not None]
+        reasons = [
+            trial.error for trial in takewhile(lambda trial: trial.outcome is Outcome.REJECTED, decided)
+        ]
+        return Rejections(
+            number=len(reasons), reason=reasons[0] if reasons else "", alike=len({*reasons}) == 1
+        )
 
     def assign_slot(self, attempt_id: int, slot: int, device: str) -> None:
         attempt = self._guard(attempt_id)

@@ -39,7 +39,7 @@ def test_copy_has_spec_budget_and_history(database: Database) -> None:
             params={"x": 0.5},
             distributions=SPACE,
             intermediate_values={1: float("inf"), 2: 0.5},
-            user_attrs={"hpo_imported": "study old", "note": "not copied"},
+            user_attrs={"hpo_imported": "study old", "hpo_figure_parameters": 5.0, "note": "not copied"},
             system_attrs={"constraints:diverged": 1.0, "fixed_params": {"x": 0.5}},
         )
     )
@@ -72,7 +72,11 @@ def test_copy_has_spec_budget_and_history(database: Database) -> None:
         assert before is trials[1] or (before.state, before.value) == (after.state, after.value)
         assert before.intermediate_values == after.intermediate_values
         assert before.datetime_start == after.datetime_start
-    assert [list(trial.user_attrs) for trial in copied] == [["hpo_imported"]] * 3
+    assert [{*trial.user_attrs} for trial in copied] == [
+        {"hpo_imported"},
+        {"hpo_imported"},
+        {"hpo_imported", "hpo_figure_parameters"},
+    ]
     assert copied[2].system_attrs == {"constraints:diverged": 1.0}
 
 

@@ -17,7 +17,7 @@ OPTUNA = {"epochs": None, "open_space": True, "declares_direction": False}
 
 def test_study_keeps_its_constraints_and_second_objective(database: Database) -> None:
     asked: dict[str, Any] = {
-        "constraints": ("parameters <= 5e5", "parameters<=500000"),
+        "constraint": ("parameters <= 5e5", "parameters<=500000"),
         "also_minimize": "latency_ms",
     }
     study = launch(database, **asked)
@@ -32,26 +32,26 @@ def test_study_keeps_its_constraints_and_second_objective(database: Database) ->
 
 
 def test_constraints_of_a_study_that_has_begun_stay(database: Database) -> None:
-    begin(database, launch(database, constraints=("parameters<=5",)))
+    begin(database, launch(database, constraint=("parameters<=5",)))
     with pytest.raises(
         StudyConflictError, match="created with --constraint parameters<=5, and its trials must stay"
     ):
-        launch(database, constraints=("parameters<=6",))
+        launch(database, constraint=("parameters<=6",))
     with pytest.raises(StudyConflictError, match="created with no --also-minimize, not parameters"):
         launch(database, also_minimize="parameters")
 
 
 def test_launch_that_failed_before_its_first_trial_may_change_them(database: Database) -> None:
-    launch(database, constraints=("parameters<=5",))
-    assert launch(database, constraints=("parameters<=6",)).spec.constraints == ("parameters<=6",)
+    launch(database, constraint=("parameters<=5",))
+    assert launch(database, constraint=("parameters<=6",)).spec.constraints == ("parameters<=6",)
     assert launch(database, seed=3).spec.constraints == ("parameters<=6",)
 
 
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {"constraints": ("parameters",)}, "--constraint 'parameters' is not a bound of a figure: write"),
-        (KERAS, {"constraints": ("parametres<=5",)}, "no figure 'parametres': did you mean parameters?"),
+        ({}, {"constraint": ("parameters",)}, "--constraint 'parameters' is not a bound of a figure: write"),
+        (KERAS, {"constraint": ("parametres<=5",)}, "no figure 'parametres': did you mean parameters?"),
         (KERAS, {"also_minimize": "size"}, "--also-minimize size: trials have no figure 'size': use one of"),
         ({}, {"also_minimize": "loss"}, "--also-minimize loss: it is the metric of the study already"),
         (
@@ -60,7 +60,7 @@ def test_launch_that_failed_before_its_first_trial_may_change_them(database: Dat
             "--pruner median does not apply to a study with --also",
         ),
         ({}, {"also_minimize": "a", "sampler": "cmaes"}, "--sampler cmaes minimizes one objective"),
-        (OPTUNA, {"constraints": ("a<=1",)}, "--constraint does not apply to an Optuna objective: set its"),
+        (OPTUNA, {"constraint": ("a<=1",)}, "--constraint does not apply to an Optuna objective: set its"),
         (OPTUNA, {"also_minimize": "a"}, "--also-minimize does not apply to an Optuna objective"),
     ],
 )
@@ -75,7 +75,7 @@ def test_figures_that_no_trial_can_have_are_refused(
 
 def test_figures_of_a_keras_objective_are_accepted(database: Database) -> None:
     asked = ("val_auc>=0.5", "seconds_per_epoch<=9", "images_per_second>=1", "val_own>=1")
-    assert launch(database, KERAS, constraints=asked).spec.constraints == asked
+    assert launch(database, KERAS, constraint=asked).spec.constraints == asked
 
 
 def test_sampler_of_one_objective_is_refused_later_too(database: Database) -> None:
