@@ -138,7 +138,7 @@ class LaunchRequest:
     )
     epochs: int | None = option_field(
         None,
-        "Epochs of a trial that is not pruned.",
+        "Epochs of a trial that is not pruned. Larger in a study with --pruner freeze-thaw: its best trials go on.",
         kind=COUNT,
         show_default="the objective's",
     )

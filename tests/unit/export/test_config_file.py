@@ -49,6 +49,15 @@ def write(folder: Path, config: Config, form: Format) -> Path:
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))
+def test_config_with_raised_epochs_names_the_restarts_of_its_schedule(tmp_path: Path, form: Format) -> None:
+    config = replace(CONFIG, restarts=(4, 8))
+    assert read_config(write(tmp_path, config, form)).restarts == (4, 8)
+    assert "restarts" not in render(CONFIG, form)
+    assert "RESTARTS = (4, 8)" in render(config, "python")
+    assert "RESTARTS" not in render(CONFIG, "python")
+
+
+@pytest.mark.parametrize("form", list(SUFFIX))
 def test_written_config_is_read_back(tmp_path: Path, form: Format) -> None:
     read = read_config(write(tmp_path, CONFIG, form))
     if form == "toml":
