@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from hpo.errors import StudyConflictError
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import FreezeThaw
 from storage import attempts, budget, goals, rungs
@@ -62,18 +63,27 @@ def claim(
     device: str,
     lease_seconds: float,
     contains: Contains | None = None,
+    epochs: int | None = None,
 ) -> Claim | NoWork:
     """Lease a waiting reservation, else a paused trial that goes on, else a new reservation.
 
     `contains` is that of a finite space that has changed since the study began.
     Where none is left, a slot takes over the last prefetched trial of another agent, which would start it later.
     Where nothing is left to train, trials that are still paused are decided as pruned.
+
+    Raises:
+        StudyConflictError: trials have another number of epochs than the agent's, which are `epochs`.
     """
     study = budget.lock_study(connection, study_id)
     if study is None or study.desired_state == "stop":
         return NoWork.STOPPED
     if study.desired_state == "pause":
         return NoWork.PAUSED
+    if epochs is not None and study.epochs != str(epochs):
+        raise StudyConflictError(
+            f"trials of the study have {study.epochs} epochs now, not {epochs}, because --epochs was raised while this"
+            " agent was away: run the same command again"
+        )
     # A claim whose answer was lost: its lease is being renewed, so it must not be made twice.
     held = _held(connection, agent_id, slot)
     if held is not None:

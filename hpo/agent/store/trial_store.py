@@ -95,6 +95,7 @@ class TrialStore:
             device,
             self.times.lease_seconds,
             self._contains,
+            self.spec.epochs,
         )
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:

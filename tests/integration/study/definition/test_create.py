@@ -18,7 +18,7 @@ from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.requested_spec import new_spec
 from objectives.description import Description
-from storage import agents
+from storage import agents, claims
 from storage.engine import Database
 
 SPACE = {"x": FloatDistribution(0.0, 5.0), "kind": CategoricalDistribution(["a", "b"])}
@@ -113,6 +113,10 @@ def test_raised_epochs_pause_complete_trials_and_restart_their_schedule(database
         (9, 0.25),
         (9, 0.5),
     ]
+    # An agent that was away, or that joins with what it had read before, trains nothing of the former length.
+    claim = (study_id, agent, "here", 0, "cpu:0", 60.0)
+    with pytest.raises(StudyConflictError, match="have 12 epochs now, not 9, because --epochs was raised"):
+        database.transaction(lambda c: claims.claim(c, *claim, epochs=9))
     assert launched(epochs=20).spec.restarts == (9, 12)
 
 
