@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.acceptance.hpo_commands import HpoCommands
+from tests.acceptance.fork_server import ForkServer
+from tests.acceptance.hpo_commands import KERAS, MODULES, HpoCommands
 from tests.acceptance.service import Service
+from tests.conftest import forking
 from tests.databases import has_database, new_database, url_of
 from tests.locks import locked
 from tests.version_0_1 import FOLDER, copy_checkpoints
@@ -22,6 +24,26 @@ def commands(server_folder: Path) -> Iterator[HpoCommands]:
     commands = HpoCommands(server_folder)
     yield commands
     commands.close()
+
+
+@pytest.fixture(scope="session")
+def keras_commands() -> Iterator[ForkServer]:
+    """The process of the commands whose templates find Keras imported: it forks other scripts too."""
+    yield from forking(*MODULES, *KERAS)
+
+
+@pytest.fixture(scope="session")
+def commands_with_keras(server_folder: Path) -> Iterator[HpoCommands]:
+    """Processes that fork `hpo` commands whose templates find Keras imported."""
+    commands = HpoCommands(server_folder, KERAS)
+    yield commands
+    commands.close()
+
+
+@pytest.fixture
+def keras_service(tmp_path: Path, storage_url: str, commands_with_keras: HpoCommands) -> Iterator[Service]:
+    """A service whose templates find Keras imported."""
+    yield from _serve(tmp_path, storage_url, commands_with_keras)
 
 
 @pytest.fixture
@@ -66,6 +88,14 @@ def fresh_service(tmp_path: Path, empty_storage_url: str, commands: HpoCommands)
 def old_service(tmp_path: Path, old_storage_url: str, commands: HpoCommands) -> Iterator[Service]:
     """On a database of version 0.1, with the checkpoints and the objectives of its user."""
     yield from _serve_old(tmp_path, old_storage_url, commands)
+
+
+@pytest.fixture
+def old_keras_service(
+    tmp_path: Path, old_storage_url: str, commands_with_keras: HpoCommands
+) -> Iterator[Service]:
+    """The same, whose templates find Keras imported."""
+    yield from _serve_old(tmp_path, old_storage_url, commands_with_keras)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""The processes that fork `hpo` commands: one for most, and one for those that draw charts or serve pages.
+"""The processes that fork `hpo` commands: one for most, and others for those that need more modules.
 
-The latter's modules take three times as long to import, and each of its forks costs more.
+Libraries of charts and pages take three times as long to import, and TensorFlow twice; forks of them cost more.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ MODULES = (
     ),
     *("numpy.random", "yaml"),
 )
+TRAINING = ("launch", "worker", "retrain")
+KERAS = ("keras", "tensorflow")
 DRAWING = ("report", "dashboard", "data")
 DRAWING_MODULES = (
     *("hpo.report.study_report", "optuna.importance", "scipy.stats", "optuna_dashboard"),
@@ -36,10 +38,11 @@ DRAWING_MODULES = (
 class HpoCommands:
     """Forks commands for one test process, with the interface of `ForkServer`."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` is that of the run."""
+    def __init__(self, folder: Path, frameworks: Sequence[str] = ()) -> None:
+        """`folder` is that of the run; templates find `frameworks` imported."""
         self._folder = folder
-        self._servers: dict[bool, ForkServer] = {}
+        self._frameworks = tuple(frameworks)
+        self._servers: dict[tuple[str, ...], ForkServer] = {}
 
     def start(
         self,
@@ -48,11 +51,16 @@ class HpoCommands:
         cwd: Path,
         outputs: tuple[Path, Path],
     ) -> ForkedCommand:
-        draws = arguments[1] == "hpo.cli" and arguments[2] in DRAWING if len(arguments) > 2 else False
-        if draws not in self._servers:
-            modules = (*MODULES, *DRAWING_MODULES) if draws else MODULES
-            self._servers[draws] = ForkServer(modules, self._folder)
-        return self._servers[draws].start(arguments, environment, cwd, outputs)
+        match arguments:
+            case ["-m", "hpo.cli", command, *_] if command in DRAWING:
+                further = DRAWING_MODULES
+            case ["-m", "hpo.cli", command, *_] if command in TRAINING:
+                further = self._frameworks
+            case _:
+                further = ()
+        if further not in self._servers:
+            self._servers[further] = ForkServer((*MODULES, *further), self._folder)
+        return self._servers[further].start(arguments, environment, cwd, outputs)
 
     def close(self) -> None:
         for server in self._servers.values():

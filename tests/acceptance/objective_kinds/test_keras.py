@@ -1,7 +1,4 @@
-"""A real model: searched, retrained, exported, loaded without this project, and interrupted without a trace.
-
-One worker of the suite runs these tests, because importing TensorFlow takes longer than training the models.
-"""
+"""A real model: searched, retrained, exported, loaded without this project, and interrupted without a trace."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ from sqlalchemy import Row
 from objectives.data import datasets
 from tests.acceptance.fork_server import ForkServer
 from tests.acceptance.service import Service
-
-pytestmark = pytest.mark.xdist_group("keras")
 
 TAGGED = Path(__file__).parents[1] / "tagged_for_tests.py"
 FIT = Path(__file__).parents[1] / "fit_for_tests.py"
@@ -120,9 +115,10 @@ def test_digits_are_searched_retrained_reported_and_exported(
 
 
 def test_trial_interrupted_twice_equals_an_uninterrupted_run_of_its_script(
-    service: Service, keras_commands: ForkServer
+    keras_service: Service, keras_commands: ForkServer
 ) -> None:
     """After a kill and after a signal; the slot has all cores, because threads add up sums in another order."""
+    service = keras_service
     fixed = [argument for param in PARAMS for argument in ("--param", param)]
     size = ("--trials", 1, "--workers", 1, "--epochs", EPOCHS, "--pruner", "none", "--seed", 3)
     launch = ("launch", "--study", "s", "--objective", "digits-cnn", *size, *fixed)
@@ -155,9 +151,10 @@ def test_trial_interrupted_twice_equals_an_uninterrupted_run_of_its_script(
 
 
 def test_fit_killed_in_an_epoch_ends_as_an_uninterrupted_one(
-    service: Service, keras_commands: ForkServer
+    keras_service: Service, keras_commands: ForkServer
 ) -> None:
     """First its trainer is killed, then its agent; the counts of its callbacks are among the metrics."""
+    service = keras_service
     service.set(TEST_HOLD="4 6")
     size = ("--trials", 1, "--workers", 1, "--pruner", "none", "--seed", 1)
     agent = service.start("launch", "--study", "s", "--objective", f"{FIT}:Noisy", *size)
@@ -180,9 +177,10 @@ def test_fit_killed_in_an_epoch_ends_as_an_uninterrupted_one(
 
 
 def test_folds_of_several_inputs_and_labels_end_under_kills_as_undisturbed(
-    service: Service, keras_commands: ForkServer
+    keras_service: Service, keras_commands: ForkServer
 ) -> None:
     """First every process is killed, then a trainer, each between two folds of an epoch."""
+    service = keras_service
     service.set(TEST_HOLD="5 8")
     size = ("--trials", 1, "--workers", 1, "--pruner", "none", "--seed", 1, "--folds", 3)
     agent = service.start("launch", "--study", "s", "--objective", f"{TAGGED}:Tagged", *size)

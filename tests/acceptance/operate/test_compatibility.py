@@ -20,7 +20,6 @@ from tests.version_0_1 import FOLDER, STUDIES, interrupted_trial, read_json
 
 PATIENCE = 240.0
 """Seconds for a command that imports TensorFlow, on a machine that has much else to do."""
-IN_KERAS_WORKER = pytest.mark.xdist_group("keras")
 
 
 def results(service: Service, study: str) -> Any:
@@ -150,7 +149,6 @@ print("imported")
 """
 
 
-@IN_KERAS_WORKER
 def test_an_old_script_trains_a_network(old_service: Service, keras_commands: ForkServer) -> None:
     """Names of modules that import Keras are checked in the same process, for that import takes long."""
     root = Path(__file__).parents[3]
@@ -163,8 +161,8 @@ def test_an_old_script_trains_a_network(old_service: Service, keras_commands: Fo
     assert value == pytest.approx(STUDIES["digits"]["best"]["value"], abs=0.1)
 
 
-@IN_KERAS_WORKER
-def test_a_network_goes_on_from_its_old_checkpoint(old_service: Service) -> None:
+def test_a_network_goes_on_from_its_old_checkpoint(old_keras_service: Service) -> None:
+    old_service = old_keras_service
     number, _ = interrupted_trial("tiny")
     go_on(old_service, "tiny", "--precision", "float32")
     check_resumed(old_service, "tiny")
