@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Row, text
 from hpo.errors import StudyConflictError
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import attempts, budget, goals, rungs
+from storage import attempts, budget, configurations, goals, repeats, rungs
 from storage.attempts import NEXT
 from storage.budget import Counts
 from storage.configurations import Contains
+from storage.repeats import Turn
 
 TAKEN = "trained by an agent that was idle"
 """Reason that a prefetched attempt was released."""
@@ -142,8 +143,7 @@ def _chosen(
     if reservation_id is not None:
         return _Chosen(reservation_id=reservation_id)
     room = counts is None or counts.begun < counts.budget
-    size = None if study.configurations is None else int(study.configurations)
-    if room and (size is None or not goals.all_given(connection, study_id, size, contains)):
+    if room and _begins(connection, study_id, study, contains):
         return _Chosen(reservation_id=_reserve(connection, study_id, int(study.seed or 0)), fresh=True)
     if rule is not None and (counts or budget.count(connection, study_id)).held == 0:
         # All that is left is paused.
@@ -153,6 +153,16 @@ def _chosen(
     if reservation_id is None:
         return NoWork.ELSEWHERE
     return _Chosen(reservation_id=reservation_id, untrained=not _was_trained(connection, reservation_id))
+
+
+def _begins(connection: Connection, study_id: int, study: Row[Any], contains: Contains | None) -> bool:
+    """Whether another trial may begin within the budget."""
+    if study.repeats is not None:
+        turn = repeats.turn(connection, study_id, contains)
+        if turn is not Turn.SEARCH:
+            return turn is Turn.REPEAT
+    size = None if study.configurations is None else int(study.configurations)
+    return size is None or not configurations.all_given(connection, study_id, size, contains)
 
 
 def _held(connection: Connection, agent_id: int, slot: int) -> int | None:

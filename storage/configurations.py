@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import SETTLED
 from storage import attempts, budget
+from storage.optuna.trials import count_enqueued
 
 Choose = Callable[[list[Mapping[str, Any]], list[Mapping[str, Any]]], Mapping[str, Any]]
 """Chooses a configuration, given those of failed trials and those of all others."""
@@ -111,3 +112,24 @@ def begun(connection: Connection, study_id: int, contains: Contains | None = Non
     pending = sum(row.trials for row in rows if row.params is None)
     given = [row.params for row in rows if row.params is not None]
     return sum(contains is None or contains(json.loads(params)) for params in given), pending
+
+
+def all_given(connection: Connection, study_id: int, size: int, contains: Contains | None) -> bool:
+    """Whether the configurations of a finite space, and enqueued ones, suffice only for the trials that were begun."""
+    if reserved(connection, study_id) < size:
+        return False
+    given, pending = begun(connection, study_id, contains)
+    return given + pending >= size + asked_for(connection, study_id)
+
+
+def asked_for(connection: Connection, study_id: int) -> int:
+    """Return how many configurations were asked for that no trial has yet: they are trained again if they were before.
+
+    They are enqueued trials and the objective's known good configurations.
+    """
+    first: int = connection.execute(
+        text("SELECT coalesce(json_array_length(spec->'first'), 0) FROM hpo.studies WHERE study_id = :s"),
+        {"s": study_id},
+    ).scalar_one()
+    left = max(0, first - reserved(connection, study_id))
+    return left + count_enqueued(connection, study_id)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import COUNTED, Outcome
-from storage import budget, configurations
+from hpo.search.plateau import Plateau
+from storage import budget, configurations, repeats
 from storage.configurations import Contains
-from storage.optuna.trials import count_enqueued
+from storage.repeats import Noise, Turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Goals:
     trials_since_best: int
     """Trials that have finished since, without those that freeze-thaw left paused."""
     reached: str
-    """The goal that is reached, as `target`, `patience`, `space` or `epochs`; else empty."""
+    """The goal that is reached, as `target`, `patience`, `flat`, `space` or `epochs`; else empty."""
     configurations: int | None = None
     """Configurations of the space, if it is finite: each of them is trained once."""
     begun: int = 0
@@ -38,6 +39,10 @@ class Goals:
     """Epochs of all trials together after which the search stops."""
     epochs: int = 0
     """Epochs that all trials together have completed, if they are limited."""
+    plateau: Plateau | None = None
+    """The recent gain of the search, which ends once it is flat; None if it does not."""
+    noise: Noise | None = None
+    """The noise with which the gain is compared, if it is known."""
 
 
 def read(
@@ -52,12 +57,14 @@ def read(
         text(
             "SELECT spec->>'target' AS target, spec->>'patience' AS patience,"
             " spec->>'configurations' AS configurations, spec->>'max_epochs' AS max_epochs,"
-            " spec->>'direction' = 'maximize' AS maximize FROM hpo.studies WHERE study_id = :s"
+            " spec->>'direction' = 'maximize' AS maximize,"
+            " nullif(spec->>'stop_when_flat', 'false') AS stop_when_flat FROM hpo.studies WHERE study_id = :s"
         ),
         {"s": study_id},
     ).one_or_none()
-    limits = None if spec is None else (spec.target, spec.patience, spec.configurations, spec.max_epochs)
-    if spec is None or limits == (None,) * 4:
+    if spec is None or not any(
+        (spec.target, spec.patience, spec.configurations, spec.max_epochs, spec.stop_when_flat)
+    ):
         return None
     size = None if spec.configurations is None else int(spec.configurations)
     goals = Goals(
@@ -73,10 +80,19 @@ def read(
         epochs=0 if spec.max_epochs is None else trained_epochs(connection, study_id),
     )
     goals = _with_best(connection, study_id, goals, maximize=bool(spec.maximize))
+    if spec.stop_when_flat:
+        goals = _with_plateau(connection, study_id, goals, maximize=bool(spec.maximize))
     reached = _reached(goals, maximize=bool(spec.maximize))
-    if reached == "space" and asked_for(connection, study_id):
+    if reached == "space" and _goes_on(connection, study_id, contains):
         reached = ""
     return replace(goals, reached=reached)
+
+
+def _goes_on(connection: Connection, study_id: int, contains: Contains | None) -> bool:
+    """Whether trials follow although all configurations of a finite space were begun."""
+    if configurations.asked_for(connection, study_id):
+        return True
+    return repeats.turn(connection, study_id, contains) is not Turn.SEARCH
 
 
 def _begun(
@@ -110,12 +126,20 @@ def _with_best(connection: Connection, study_id: int, goals: Goals, *, maximize:
     return replace(goals, best_number=best.number, best_value=best.value, trials_since_best=since)
 
 
+def _with_plateau(connection: Connection, study_id: int, goals: Goals, *, maximize: bool) -> Goals:
+    found = repeats.read_plateau(connection, study_id, maximize=maximize)
+    return replace(goals, plateau=found, noise=repeats.noise_of(connection, study_id, maximize=maximize))
+
+
 def _reached(goals: Goals, *, maximize: bool) -> str:
     best, target, patience = goals.best_value, goals.target, goals.patience
     if best is not None and target is not None and (best >= target if maximize else best <= target):
         return "target"
     if best is not None and patience is not None and goals.trials_since_best >= patience:
         return "patience"
+    deviation = None if goals.noise is None else goals.noise.deviation
+    if goals.plateau is not None and goals.plateau.is_flat(deviation):
+        return "flat"
     if goals.configurations is not None and goals.begun >= goals.configurations:
         return "space"
     if goals.max_epochs is not None and goals.epochs >= goals.max_epochs:
@@ -129,27 +153,6 @@ def trained_epochs(connection: Connection, study_id: int) -> int:
         text("SELECT coalesce(sum(epochs), 0) FROM hpo.trials WHERE study_id = :s"), {"s": study_id}
     ).scalar_one()
     return epochs
-
-
-def all_given(connection: Connection, study_id: int, size: int, contains: Contains | None) -> bool:
-    """Whether the configurations of a finite space, and enqueued ones, suffice only for the trials that were begun."""
-    if configurations.reserved(connection, study_id) < size:
-        return False
-    given, pending = configurations.begun(connection, study_id, contains)
-    return given + pending >= size + asked_for(connection, study_id)
-
-
-def asked_for(connection: Connection, study_id: int) -> int:
-    """Return how many configurations were asked for that no trial has yet: they are trained again if they were before.
-
-    They are enqueued trials and the objective's known good configurations.
-    """
-    first: int = connection.execute(
-        text("SELECT coalesce(json_array_length(spec->'first'), 0) FROM hpo.studies WHERE study_id = :s"),
-        {"s": study_id},
-    ).scalar_one()
-    left = max(0, first - configurations.reserved(connection, study_id))
-    return left + count_enqueued(connection, study_id)
 
 
 def end_if_reached(connection: Connection, study_id: int, contains: Contains | None = None) -> str:

@@ -17,6 +17,7 @@ from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw, Paused, Rung, levels_of
 from storage import attempts, budget
 from storage.optuna import trials as optuna_trials
+from storage.repeats import IS_REPEAT
 
 
 def rule_of(study: Row[Any]) -> FreezeThaw | None:
@@ -37,10 +38,15 @@ def judge(connection: Connection, attempt_id: int, rule: FreezeThaw, scores: Map
     """
     reservation_id = attempts.guard(connection, attempt_id)
     trial = connection.execute(
-        text("SELECT study_id, paused_epoch FROM hpo.trials WHERE reservation_id = :t"), {"t": reservation_id}
+        text(
+            f"SELECT study_id, paused_epoch, {IS_REPEAT} AS is_repeat FROM hpo.trials t WHERE reservation_id = :t"
+        ),
+        {"t": reservation_id},
     ).one()
     if trial.paused_epoch is not None:
         return True
+    if trial.is_repeat:
+        return False
     new = [
         rung
         for rung in sorted(scores)

@@ -8,11 +8,11 @@ from hpo import formatting
 from hpo.agent.failure_policy import all_rejected, none_complete
 from hpo.agent.store.snapshots import StudySnapshot
 from hpo.search.open_overrides import without_parameter
-from hpo.study.definition.goal_text import goal_text
+from hpo.study.definition.goal_text import goal_text, noise_text
 from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.study.definition.space_of_study import contains_of
 from hpo.study.results.test_set import has_test_set
-from storage import budget
+from storage import budget, repeats
 from storage.engine import Database
 from storage.goals import read as read_goals
 from storage.optuna.spaces import observed_distributions
@@ -37,10 +37,14 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
     )
     goals = database.transaction(lambda c: read_goals(c, study.study_id, contains_of(study.spec_json)))
     if goals is not None and goals.reached:
-        other = {"space": "a wider space and more --trials", "epochs": "a larger number (or none)"}.get(
-            goals.reached, "another value (or none) and more --trials"
-        )
+        other = {
+            "space": "a wider space and more --trials",
+            "epochs": "a larger number (or none)",
+            "flat": "--no-stop-when-flat and more --trials",
+        }.get(goals.reached, "another value (or none) and more --trials")
         log.info(f"{goal_text(goals)}: to search on, give {other}")
+    for noise in database.transaction(lambda c: repeats.read(c, study.study_id))[-1:]:
+        log.info(f"noise: {noise_text(noise)}")
     if study.spec.narrowing and counts.finished:
         observed = database.transaction(lambda c: observed_distributions(c, study.study_id))
         for warning in without_parameter(study.spec.narrowing, dict(observed)):

@@ -102,6 +102,8 @@ def field_option(request: type, name: str, **changes: Any) -> Callable[[_Command
         attributes = {"default": field.default, "show_default": shown} | attributes
     if kind == "flag":
         attributes["flag_value"] = not field.default
+    elif kind == "switch":
+        attributes["is_flag"] = True
     else:
         attributes["type"], metavar = click_type(kind, word)
         attributes.setdefault("metavar", metavar)

@@ -24,8 +24,10 @@ NUMBER = Range(0, 2**31 - 1)
 ANY_NUMBER = Range(-1e15, 1e15)
 SLOTS = Range(1, 1024)
 
-Kind = Range | tuple[str, ...] | Literal["text", "flag", "objective", "time", "size", "file", "path"]
-"""Type of an option's value; a tuple lists the choices."""
+Kind = (
+    Range | tuple[str, ...] | Literal["text", "flag", "switch", "objective", "time", "size", "file", "path"]
+)
+"""Type of an option's value; a tuple lists the choices. A switch is a flag with a spelling for each of its values."""
 
 
 class OptionSpec(TypedDict, total=False):

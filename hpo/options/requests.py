@@ -130,6 +130,22 @@ class LaunchRequest:
         word=NONE,
         show_default=_for_new("no limit"),
     )
+    stop_when_flat: bool | None = option_field(
+        None,
+        "Start no further trial once the second half of the search has gained no more than other seeds would: the best "
+        "configuration is repeated to measure that.",
+        "--stop-when-flat/--no-stop-when-flat",
+        kind="switch",
+        show_default=_for_new("off"),
+    )
+    repeats: int | Literal["none"] | None = option_field(
+        None,
+        "Repeat the best trial with this many other seeds as the last trials of --trials, which shows how much of its "
+        "value is luck. none: remove them.",
+        kind=Range(2, 100),
+        word=NONE,
+        show_default=_for_new("none, or 3 for --stop-when-flat"),
+    )
     value: str | None = option_field(
         None,
         "Value of a trial: the metric after its last epoch, or the best one that it reported.",

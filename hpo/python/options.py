@@ -40,6 +40,8 @@ def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) ->
             found += [f"{option}={name}={_values(name, allowed)}" for name, allowed in value.items()]
         elif keyword in ("log_to", "constraint"):
             found += [f"{option}={one}" for one in ([value] if isinstance(value, str) else value)]
+        elif "/" in option:
+            found.append(option.split("/")[0 if value else 1])
         elif unset is not None:
             found += [] if bool(value) is unset else [option]
         else:
@@ -59,7 +61,7 @@ def _keywords(request: type[Any]) -> Iterator[tuple[str, tuple[str, bool | None]
         elif field.metadata.get("multiple"):
             yield field.name, (option, None)
         else:
-            yield option.removeprefix("--").replace("-", "_"), (option, None)
+            yield option.partition("/")[0].removeprefix("--").replace("-", "_"), (option, None)
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,7 @@ from hpo.report.default_comparison import against_default, default_params, is_sa
 from hpo.report.findings import Findings
 from hpo.report.headline import gap, headline
 from hpo.retrain.selection import named
+from hpo.study.definition.goal_text import noise_text
 from hpo.study.history import NOT_RECORDED, StudyHistory
 from storage.retrains import RetrainRow, Source
 
@@ -28,6 +29,7 @@ def summary_section(history: StudyHistory, retrain: RetrainRow | None, findings:
         lambda: _versions_of_code(history),
         lambda: _other_code(history, retrain) if retrain is not None else None,
         lambda: _better_added(history),
+        lambda: _noise(history),
         lambda: Paragraph(against_default(history)),
         lambda: _clear_effects(findings),
         lambda: _configuration(history, retrain),
@@ -39,6 +41,11 @@ def summary_section(history: StudyHistory, retrain: RetrainRow | None, findings:
 def _better_added(history: StudyHistory) -> Paragraph | None:
     better = history.status.better_added
     return Paragraph(f"Note: {better}.", "note") if better is not None else None
+
+
+def _noise(history: StudyHistory) -> Paragraph | None:
+    noise = history.status.noise
+    return Paragraph(f"Noise: {noise_text(noise)}.") if noise is not None else None
 
 
 def _clear_effects(findings: Findings) -> list[Block]:

@@ -35,6 +35,7 @@ from storage.attempts import RUNG_PREFIX
 from storage.claims import Claim
 from storage.connection.retry import is_of_database
 from storage.optuna.trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
+from storage.repeats import ATTRIBUTE
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +193,8 @@ class Search:
                 trial = self._judged[trial_id]
             case "attributes":
                 trial = self._storage.get_trial(trial_id)
-        return self._judge(trial)
+        # A measure of noise must not depend on its values.
+        return ATTRIBUTE not in trial.user_attrs and self._judge(trial)
 
     def replay(self, trial_id: int) -> None:
         """Let the pruner judge the epochs of a resumed trial again, if its notes on them were deleted."""

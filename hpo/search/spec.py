@@ -80,6 +80,10 @@ class StudySpec:
     """Finished trials without a new best one after which the search ends."""
     max_epochs: int | None = None
     """Epochs of all trials together after which the search stops."""
+    repeats: int | None = None
+    """Last trials of the budget, which repeat the best one with other seeds; None: none."""
+    stop_when_flat: bool | None = None
+    """Whether the search ends once it gains no more than other seeds would."""
     constraints: tuple[str, ...] = ()
     """Bounds of figures of a trial, as `objectives.figures.parse` reads them."""
     also_minimize: str | None = None

@@ -16,7 +16,7 @@ from hpo.search import finite
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from objectives.base import Params
-from storage import attempts, configurations
+from storage import attempts, configurations, repeats
 from storage.claims import Claim
 from storage.engine import Database
 from storage.optuna import trials as optuna_trials
@@ -74,7 +74,7 @@ class OptunaTrials:
         return trial_id, number, self._suggest(claim, trial_id, number)
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
-        if self._may_repeat:
+        if not self._repeats(claim, trial_id) and self._may_repeat:
             self._give(claim, trial_id)
         try:
             params = self._session.call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
@@ -82,6 +82,13 @@ class OptunaTrials:
             raise TrialFinishedError from exc
         self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
         return params
+
+    def _repeats(self, claim: Claim, trial_id: int) -> bool:
+        """Whether a trial repeats the best one, as a measure of noise; its configuration is set then."""
+        if self._spec.repeats is None and not self._spec.stop_when_flat:
+            return False
+        contains = self._spec.contains if self._spec.space_changed else None
+        return self._session.write(repeats.give, self._study_id, claim.attempt_id, trial_id, contains)
 
     def _give(self, claim: Claim, trial_id: int) -> None:
         """Give a trial a configuration that no other has, unless it was asked for."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from hpo import formatting
+from hpo.search.plateau import LEAST_BEFORE, LEAST_WINDOW, Plateau
 from storage.goals import Goals
+from storage.repeats import Noise
 
 
 def goal_text(goals: Goals) -> str:
@@ -21,6 +23,8 @@ def goal_text(goals: Goals) -> str:
         ended = ", so no further trial starts" if goals.reached == "patience" else ""
         since = formatting.counted(goals.trials_since_best, "trial")
         parts.append(f"--patience {goals.patience}: {since} without a new best one{ended}")
+    if goals.plateau is not None:
+        parts.append(_flat_text(goals, goals.plateau))
     if goals.configurations is not None:
         parts.append(
             f"all {goals.configurations} configurations of the space are trained once"
@@ -32,3 +36,24 @@ def goal_text(goals: Goals) -> str:
         trained = formatting.counted(goals.epochs, "epoch")
         parts.append(f"--max-epochs {goals.max_epochs}: {trained} trained in all{ended}")
     return "; ".join(parts)
+
+
+def _flat_text(goals: Goals, plateau: Plateau) -> str:
+    if plateau.gain is None:
+        return f"--stop-when-flat: judged once {LEAST_BEFORE + LEAST_WINDOW} trials or more have finished"
+    gain = f"the last {plateau.window} of {plateau.finished} trials gained {formatting.metric(plateau.gain)}"
+    deviation = None if goals.noise is None else goals.noise.deviation
+    if goals.noise is None or deviation is None:
+        return f"--stop-when-flat: {gain}, and the noise of seeds is not measured yet"
+    compared = "no more than" if plateau.is_flat(deviation) else "more than"
+    ended = ", so no further trial starts" if goals.reached == "flat" else ""
+    return f"--stop-when-flat: {gain}, {compared} seeds differ (±{formatting.metric(deviation)}){ended}"
+
+
+def noise_text(noise: Noise) -> str:
+    """Return the noise of seeds as a phrase."""
+    seeds = formatting.counted(len(noise.values), "other seed")
+    if noise.mean is None:
+        return f"trial {noise.number} is repeated with other seeds, and no repeat is complete yet"
+    spread = "" if noise.deviation is None else f", seeds differ by ±{formatting.metric(noise.deviation)}"
+    return f"trial {noise.number} with {seeds}: mean {formatting.metric(noise.mean)}{spread} (n = {len(noise.values)})"

@@ -31,7 +31,15 @@ from objectives.spaces.space import Space, same_space
 from objectives.trial_value import ValueRule
 from storage.engine import Database
 
-LIMITS = ("checkpoint_quota_bytes", "trial_timeout_seconds", "target", "patience", "max_epochs")
+LIMITS = (
+    "checkpoint_quota_bytes",
+    "trial_timeout_seconds",
+    "target",
+    "patience",
+    "max_epochs",
+    "repeats",
+    "stop_when_flat",
+)
 """Limits and goals of a study, which any launch may set, change or remove."""
 
 

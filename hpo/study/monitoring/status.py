@@ -26,7 +26,7 @@ from hpo.study.results.added_trials import better_added
 from hpo.study.results.best_trials import best_query
 from hpo.study.results.front import second_of
 from hpo.study.results.test_set import has_test_set
-from storage import goals
+from storage import goals, repeats
 from storage.attempts import NEXT
 from storage.optuna import attributes
 from storage.optuna.trials import count_enqueued
@@ -77,6 +77,7 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         best_number=best.number if best else None,
         best_value=best.value if best else None,
         best_params=best.params if best else None,
+        noise=next(reversed(repeats.read(connection, study.study_id)), None),
         goals=goals.read(connection, study.study_id, contains_of(study.spec_json)),
         trial_timeout_seconds=study.spec_json.get("trial_timeout_seconds"),
         elapsed_seconds=elapsed,

@@ -12,6 +12,7 @@ from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
 from storage.budget import Counts, fields
 from storage.goals import Goals
+from storage.repeats import Noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,8 @@ class StudyStatus(JsonRow):
     best_params: Mapping[str, Any] | None
     goals: Goals | None
     """Goals of the study, such as `--target`, and the progress towards them; None if it has none."""
+    noise: Noise | None = None
+    """Values of a trial that was repeated with other seeds, the last one that was; None if none was."""
     trial_timeout_seconds: float | None
     """Longest time that a trial may train."""
     epochs_trained: int

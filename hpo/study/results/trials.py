@@ -16,7 +16,7 @@ from hpo.study.catalog import read_study
 from hpo.study.notes import read_notes
 from hpo.study.predicates import live_attempt, seconds_of_attempt
 from hpo.study.results.added_trials import read_added
-from storage import figures, rungs
+from storage import figures, repeats, rungs
 from storage.attempts import NEXT
 from storage.tables import agents, attempts, studies, trials
 
@@ -39,7 +39,7 @@ class TrialRow(JsonRow):
     state: str
     """Outcome; `running`, `waiting` or `paused` while the trial is open; `added` for a result not trained here."""
     why: str
-    """Explanation of the outcome, or of a pause; empty while the trial runs or waits."""
+    """Explanation of the outcome, of a pause or of a repeat; else empty."""
     value: float | None
     """Value by which it is judged; so far, if it is paused."""
     epochs: int
@@ -151,6 +151,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
         .order_by(trials.c.number.nulls_last(), trials.c.ordinal)
     )
     notes, known = read_notes(connection, study_id), figures.of_trials(connection, study_id)
+    repeated = repeats.originals(connection, study_id)
     rows = connection.execute(query).all()
     pauses = any(row.outcome is None and row.paused_epoch is not None for row in rows)
     so_far = rungs.values_so_far(connection, study_id) if pauses else {}
@@ -158,8 +159,7 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
         TrialRow(
             number=row.number,
             state=row.outcome or (RUNNING if row.live else WAITING if row.paused_epoch is None else PAUSED),
-            why=why_ended(row.outcome, row.epochs, row.total, row.lost, row.error)
-            or ("" if row.paused_epoch is None else f"paused after epoch {row.paused_epoch}"),
+            why="; ".join(filter(None, (_repeats(repeated.get(row.number)), _why(row)))),
             value=row.value if row.outcome is not None else so_far.get(row.reservation_id),
             epochs=row.epochs,
             seconds=max(0.0, row.seconds or 0.0),
@@ -171,6 +171,15 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
         )
         for row in rows
     ]
+
+
+def _repeats(number: int | None) -> str:
+    return "" if number is None else f"repeats trial {number}"
+
+
+def _why(row: Any) -> str:
+    ended = why_ended(row.outcome, row.epochs, row.total, row.lost, row.error)
+    return ended or ("" if row.paused_epoch is None else f"paused after epoch {row.paused_epoch}")
 
 
 def trained_on(

@@ -45,7 +45,7 @@ def test_omitted_options_have_defaults(called) -> None:
 def test_options_of_launch_reach_the_request(called, tmp_path: Path) -> None:
     command = (
         "launch --study s --objective o.py:C --workers 3 --trials 7 --timeout 2m --epochs 4 --limit 500 "
-        "--trial-timeout 1h --target -0.25 --patience 20 "
+        "--trial-timeout 1h --target -0.25 --patience 20 --stop-when-flat --repeats 5 "
         "--sampler cmaes --pruner asha --seed 9 -p a=1,2 --param b=1..3 --max-failed 5 --space keep "
         "--storage postgresql://h/d"
     )
@@ -60,6 +60,8 @@ def test_options_of_launch_reach_the_request(called, tmp_path: Path) -> None:
         trial_timeout_seconds=3600.0,
         target=-0.25,
         patience=20,
+        stop_when_flat=True,
+        repeats=5,
         epochs=4,
         limit=500,
         sampler="cmaes",
@@ -73,13 +75,19 @@ def test_options_of_launch_reach_the_request(called, tmp_path: Path) -> None:
 
 
 def test_limits_and_goals_are_removed_by_a_word(called, capsys) -> None:
-    removed = "--target none --patience NONE --trial-timeout none --checkpoint-quota none"
-    run(["launch", "--study", "s", *removed.split()])
+    removed = "--target none --patience NONE --trial-timeout none --checkpoint-quota none --repeats none"
+    run(["launch", "--study", "s", "--no-stop-when-flat", *removed.split()])
     ((request, _),) = called
     assert request == LaunchRequest(
-        study="s", target="none", patience="none", trial_timeout_seconds="none", checkpoint_quota_bytes="none"
+        study="s",
+        target="none",
+        patience="none",
+        trial_timeout_seconds="none",
+        checkpoint_quota_bytes="none",
+        stop_when_flat=False,
+        repeats="none",
     )
-    for option in ("--target", "--patience", "--trial-timeout", "--checkpoint-quota"):
+    for option in ("--target", "--patience", "--trial-timeout", "--checkpoint-quota", "--repeats"):
         assert run(["launch", "--study", "s", option, "nothing"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert ", or none (see hpo launch --help)" in line

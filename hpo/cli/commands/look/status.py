@@ -96,6 +96,10 @@ def _status_text(found: StudyStatus) -> str:
         from hpo.study.definition.goal_text import goal_text
 
         facts.append(("goal", goal_text(found.goals)))
+    if found.noise is not None:
+        from hpo.study.definition.goal_text import noise_text
+
+        facts.append(("noise", noise_text(found.noise)))
     mean = f", {found.mean_epochs:.1f} of {found.epochs_per_trial} per trial" if found.mean_epochs else ""
     facts.append(("epochs", f"{found.epochs_trained} trained{mean}"))
     left = f", about {formatting.duration(found.remaining_seconds)} left" if found.remaining_seconds else ""
