@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from optuna.distributions import FloatDistribution
 
+import hpo
 from hpo.errors import StudyConflictError, UnknownStudyError, UsageError
 from hpo.options.requests import LaunchRequest
 from hpo.report.reproduction_section import commands, reproduction_section
@@ -75,7 +76,7 @@ def test_trials_are_ranked_by_how_far_they_came_and_by_value(database: Database)
 
 
 def test_named_studies_are_kept_when_they_are_gone(
-    database: Database, tmp_path: Any, log: pytest.LogCaptureFixture
+    database: Database, storage_url: str, tmp_path: Any, log: pytest.LogCaptureFixture
 ) -> None:
     earlier(database, "one", 3, space={"x": FloatDistribution(0.0, 9.0)}, objective="other", metric="auc")
     earlier(database, "two", 2)
@@ -97,6 +98,7 @@ def test_named_studies_are_kept_when_they_are_gone(
         assert found is not None
         assert found.spec.learned == study.spec.learned
         assert study_status(database, name).learned_from == {"one": 3, "two": 2}
+    assert hpo.load_study("new", storage=storage_url).learned_from == {"one": 3, "two": 2}
     history = read_history(database, "new")
     assert "--learn-from one,two" in commands(history, None)[0]
     [section] = reproduction_section(history, None)
