@@ -126,6 +126,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
+def fine_duration(seconds: float | None) -> str:
+    """Return a duration with three digits below ten seconds, e.g. `0.128s`, for times that add up to long ones."""
+    return f"{seconds:.3g}s" if seconds is not None and seconds < 9.995 else duration(seconds)
+
+
 def times(count: int) -> str:
     """Return `never`, `once`, `2 times`."""
     return {0: "never", 1: "once"}.get(count, f"{count} times")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from hpo.search.samplers import check_sampler
 from hpo.search.space_overrides import narrow_space
 from hpo.settings import Settings
 from hpo.study.catalog import find_study
-from hpo.study.definition import create, identity, versions
+from hpo.study.definition import create, identity, kept_estimate, versions
 from hpo.study.definition.launch_options import check_options
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.objective_file import check_objective_file
@@ -50,6 +50,7 @@ from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.template.messages import Load, StudySpace
 from objectives import loader
 from objectives.base import DataOptions
+from objectives.description import Description
 from objectives.device import Device
 from storage.engine import Database, open_database
 from storage.leases import LeaseTimes
@@ -76,30 +77,55 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
             log.info(f"next, on any machine: hpo worker --study {study.name}")
             return 0
         check_writable(settings.checkpoints)
-        existing, reference, options = _checked(database, request, settings)
-        devices = slots_here(request.workers, request.agent.slots)
-        space: StudySpace = partial(narrow_space, overrides=request.params)
-        if existing is not None and existing.spec.narrowed and not request.params:
-            space = existing.spec.space
-        with (
-            images_in_use(options, settings, signals.check) as data,
-            _pool(Load(reference, data, False, space=space), request.study, devices, settings) as pool,
-        ):
-            description = pool.describe(loading_check(signals, pool, request.agent))
-            if existing is None:
-                space = requested_space(request, description, data.digest)
-                if description.builds_models:
-                    check = loading_check(signals, pool, request.agent)
-                    judged = selected(description, request.metric)
-                    check_model(pool, judged, space, settings.home / "logs", check)
+        with loaded(database, request, settings, signals) as it:
             study = create.create_or_continue(
-                database, request, reference, description, existing, data.digest
+                database, request, it.reference, it.description, it.existing, it.data.digest
             )
-            if existing is None:
-                folders = (settings.checkpoints, settings.home / "logs")
-                with create.discarded_if_refused(database, study, folders):
-                    return _run(database, study, pool, settings, request, signals, request.timeout_seconds)
-            return _run(database, study, pool, settings, request, signals, request.timeout_seconds)
+            study = kept_estimate.adopt(database, study, settings.home)
+            folders = (settings.checkpoints, settings.home / "logs")
+            refused = create.discarded_if_refused(database, study, folders)
+            with refused if it.existing is None else nullcontext():
+                return _run(database, study, it.pool, settings, request, signals, request.timeout_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """The objective of a launch, whose data are being loaded, in a pool of its own."""
+
+    existing: LaunchedStudy | None
+    reference: str
+    data: DataOptions
+    """The data on this host, with their digest."""
+    description: Description
+    pool: TrainerPool
+
+
+@contextmanager
+def loaded(
+    database: Database, request: LaunchRequest, settings: Settings, signals: SignalHandler
+) -> Iterator[Loaded]:
+    """Load the objective of a launch and check that a new study can train; nothing is written to the database.
+
+    Raises:
+        HpoError: the request, the objective, the data or the database is at fault.
+    """
+    existing, reference, options = _checked(database, request, settings)
+    devices = slots_here(request.workers, request.agent.slots)
+    space: StudySpace = partial(narrow_space, overrides=request.params)
+    if existing is not None and existing.spec.narrowed and not request.params:
+        space = existing.spec.space
+    with (
+        images_in_use(options, settings, signals.check) as data,
+        _pool(Load(reference, data, False, space=space), request.study, devices, settings) as pool,
+    ):
+        check = loading_check(signals, pool, request.agent)
+        description = pool.describe(check)
+        if existing is None:
+            space = requested_space(request, description, data.digest)
+            if description.builds_models:
+                judged = selected(description, request.metric)
+                check_model(pool, judged, space, settings.home / "logs", check)
+        yield Loaded(existing=existing, reference=reference, data=data, description=description, pool=pool)
 
 
 def prepare(database: Database, request: LaunchRequest, settings: Settings) -> LaunchedStudy:
@@ -113,7 +139,10 @@ def prepare(database: Database, request: LaunchRequest, settings: Settings) -> L
         images_in_use(options, settings) as data,
         _pool(Load(reference, data, False), request.study, [], settings) as pool,
     ):
-        return create.create_or_continue(database, request, reference, pool.describe(), existing, data.digest)
+        study = create.create_or_continue(
+            database, request, reference, pool.describe(), existing, data.digest
+        )
+        return kept_estimate.adopt(database, study, settings.home)
 
 
 def work(request: WorkRequest, settings: Settings) -> int:

@@ -28,7 +28,19 @@ from hpo.cli.streams import discard_output, flush_output, is_of_output, open_sta
 from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Run": ("launch", "worker", "pause", "resume", "stop", "kill", "enqueue", "note", "tag", "retrain"),
+    "Run": (
+        "plan",
+        "launch",
+        "worker",
+        "pause",
+        "resume",
+        "stop",
+        "kill",
+        "enqueue",
+        "note",
+        "tag",
+        "retrain",
+    ),
     "Look": ("ls", "status", "trials", "best", "logs", "objectives"),
     "Results": ("report", "compare", "predict"),
     "Serve": ("dashboard",),

@@ -12,6 +12,7 @@ from hpo.document.files import csv_file, data_file, document_files, json_file, w
 from hpo.document.parts import attempt, section
 from hpo.report.cost import cost_blocks, cost_of
 from hpo.report.default_comparison import against_default
+from hpo.report.estimate_comparison import estimate_blocks, estimate_json
 from hpo.report.findings import Findings
 from hpo.report.front_section import front_section
 from hpo.report.parameter_sections import parameter_section
@@ -62,7 +63,7 @@ def build_report(history: StudyHistory, findings: Findings) -> Document:
         *search_sections(history, findings),
         *parameter_section(findings),
         *section("Trials", lambda: trial_table(history)),
-        *section("Cost", lambda: cost_blocks(history)),
+        *section("Cost", lambda: cost_blocks(history), lambda: estimate_blocks(history)),
         *reproduction_section(history, retrain),
     ]
     aim = goal(study.spec_json["direction"], study.metric, study.value_rule)
@@ -168,6 +169,7 @@ def _summary(history: StudyHistory) -> dict[str, Any]:
         },
         "test_openings": [time.isoformat() for time in history.test_openings],
         "cost": asdict(cost_of(history)),
+        "estimate": estimate_json(history),
         "commands": commands(history, retrain),
         "spec": history.study.spec_json,
     }

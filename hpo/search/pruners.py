@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,15 +23,66 @@ class Pruner:
     """An entry of `PRUNERS`."""
 
     build: Callable[[StudySpec], BasePruner]
+    leaves: Callable[[StudySpec, int, int], float]
+    """Epochs of so many trials, of so many epochs each, if it ends as many as early as its rule expects."""
     reads: Literal["nothing", "reports", "attributes", "rungs"]
     """Data that it decides by: reported values of a trial, also attributes in which it keeps its state, or our own
     table of rungs, in place of which Optuna gets a pruner that ends nothing."""
 
 
 def _median(spec: StudySpec) -> BasePruner:
-    # The first configuration is a known good one: with fewer to compare with, it alone would set the bar.
-    warmup = 0 if spec.epochs is None else max(1, math.ceil(spec.epochs / 3))
-    return MedianPruner(n_startup_trials=min(5, spec.startup), n_warmup_steps=warmup)
+    warmup = 0 if spec.epochs is None else _warmup(spec.epochs)
+    return MedianPruner(n_startup_trials=_complete(spec), n_warmup_steps=warmup)
+
+
+def _complete(spec: StudySpec) -> int:
+    """Return the number of complete trials without which the median pruner ends none.
+
+    The first configuration is a known good one: with fewer to compare with, it alone would set the bar.
+    """
+    return min(5, spec.startup)
+
+
+def _warmup(epochs: int) -> int:
+    return max(1, math.ceil(epochs / 3))
+
+
+def _median_leaves(spec: StudySpec, trials: int, epochs: int) -> float:
+    complete = min(_complete(spec), trials)
+    return complete * epochs + (trials - complete) * min(_warmup(epochs), epochs)
+
+
+def _halving_leaves(trials: float, epochs: int, rungs: Iterable[tuple[int, int]]) -> float:
+    """Return the epochs of trials of which one in so many passes each rung; `rungs` have an epoch and that number."""
+    trained, before, share = 0.0, 0, 1.0
+    for epoch, one_in in rungs:
+        trained += share * (epoch - before)
+        before, share = epoch, share / one_in
+    return trials * (trained + share * (epochs - before))
+
+
+def _rungs(spec: StudySpec, epochs: int, skipped: int = 0) -> list[tuple[int, int]]:
+    """Return the rungs of ASHA, or of a bracket of Hyperband that skips the first ones."""
+    found, epoch = [], _first_rung(spec) * REDUCTION**skipped
+    while epoch < epochs:
+        found.append((epoch, REDUCTION))
+        epoch *= REDUCTION
+    return found
+
+
+def _hyperband_leaves(spec: StudySpec, trials: int, epochs: int) -> float:
+    """Return the mean over brackets, each with the share of trials that Optuna gives it."""
+    brackets = len(_rungs(spec, epochs + 1))
+    shares = [math.ceil(brackets * REDUCTION**s / (s + 1)) for s in reversed(range(brackets))]
+    return sum(
+        _halving_leaves(trials * share / sum(shares), epochs, _rungs(spec, epochs, skipped))
+        for skipped, share in enumerate(shares)
+    )
+
+
+def _freeze_thaw_leaves(spec: StudySpec, trials: int, epochs: int) -> float:
+    rule = freeze_thaw_of(spec)
+    return _halving_leaves(trials, epochs, () if rule is None else rule.one_in.items())
 
 
 def _first_rung(spec: StudySpec) -> int:
@@ -49,11 +100,13 @@ def _hyperband(spec: StudySpec) -> BasePruner:
 
 
 PRUNERS = {
-    "median": Pruner(_median, "reports"),
-    "asha": Pruner(_asha, "attributes"),
-    "hyperband": Pruner(_hyperband, "attributes"),
-    freeze_thaw.NAME: Pruner(lambda _: NopPruner(), "rungs"),
-    "none": Pruner(lambda _: NopPruner(), "nothing"),
+    "median": Pruner(_median, _median_leaves, "reports"),
+    "asha": Pruner(
+        _asha, lambda spec, n, epochs: _halving_leaves(n, epochs, _rungs(spec, epochs)), "attributes"
+    ),
+    "hyperband": Pruner(_hyperband, _hyperband_leaves, "attributes"),
+    freeze_thaw.NAME: Pruner(lambda _: NopPruner(), _freeze_thaw_leaves, "rungs"),
+    "none": Pruner(lambda _: NopPruner(), lambda _, n, epochs: n * epochs, "nothing"),
 }
 
 
@@ -69,6 +122,11 @@ def freeze_thaw_of(spec: StudySpec) -> FreezeThaw | None:
     if not spec.rungs:
         return FreezeThaw(epochs=spec.epochs)
     return FreezeThaw(epochs=spec.epochs, levels=freeze_thaw.levels_of(spec.epochs, spec.rungs))
+
+
+def epochs_left(spec: StudySpec, trials: int, epochs: int) -> int:
+    """Return the epochs of so many trials of so many epochs if the pruner ends as many as early as its rule expects."""
+    return math.ceil(PRUNERS[spec.pruner].leaves(spec, trials, epochs))
 
 
 @without_experimental_warnings

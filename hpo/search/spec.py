@@ -90,6 +90,8 @@ class StudySpec:
     """Figure that is minimized next to the metric; None: the metric alone decides."""
     checkpoint_quota_bytes: int | None = None
     """Limit of the study's checkpoints in one checkpoint folder; None: no limit."""
+    estimate: Mapping[str, Any] | None = None
+    """Estimate of `hpo plan` with the same options, see `hpo.study.estimates`."""
 
     @property
     def configurations(self) -> int | None:

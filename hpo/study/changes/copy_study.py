@@ -48,7 +48,7 @@ def copy_study(database: Database, study: str, name: str, *, history: bool = Fal
         optuna_studies.create(connection, name, str(original.spec_json["direction"]))
         new = optuna_studies.find(connection, name)
         assert new is not None
-        spec_json = {**original.spec_json, "earlier_samplers": []}
+        spec_json = {**original.spec_json, "earlier_samplers": [], "estimate": None}
         studies.insert(connection, new.study_id, name, spec_json, original.budget)
         trials = 0
         if history:

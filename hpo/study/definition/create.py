@@ -28,7 +28,6 @@ from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.raised_epochs import extend_trials, with_raised_epochs
 from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, with_metric
 from hpo.study.definition.study_data import check_images
-from objectives.base import DataOptions
 from objectives.description import Description
 from storage import budget, rungs, studies
 from storage.engine import Database
@@ -53,22 +52,13 @@ def create_or_continue(
         StudyConflictError: the study exists with other options or another search space.
         UnknownParameterError, InvalidParameterError: a `--param` does not fit the space.
     """
-    judged = with_metric(description, request, existing)
-    check_open_space(request, judged)
-    check_figures(request, judged)
-    data = data_of(request, existing, digest)
-    check_images(request, description, data)
-    existing = existing or _create(database, request, reference, description, data)
+    planned = planned_spec(database, request, reference, description, existing, digest)
+    existing = existing or _create(database, request, planned)
     while True:
         now = versions.Trained(description.code, digest)
         # With --code, agents may train with either.
         versions.check_agents(database, existing, now if request.code is None else now._replace(code=""))
-        raised = with_raised_epochs(existing, request, description)
-        spec = agreed_spec(database, raised, request, reference, description)
-        spec = replace(spec, data=data_of(request, existing, digest))
-        spec = replace(spec, learned=learn_from.learned(database, request, spec, existing))
-        check_grid(spec)
-        check_front(spec)
+        spec = planned_spec(database, request, reference, description, existing, digest)
         kept = _update(database, existing, spec, request.trials, resume=request.run)
         if kept is not None:
             if existing.begun and spec.sampler != existing.spec.sampler:
@@ -94,6 +84,36 @@ def create_or_continue(
                 f"study {request.study!r} was deleted meanwhile: run the same command again"
             )
         existing = found
+
+
+def planned_spec(
+    database: Database,
+    request: LaunchRequest,
+    reference: str,
+    description: Description,
+    existing: LaunchedStudy | None,
+    digest: str = "",
+) -> StudySpec:
+    """Return the spec that `create_or_continue` would store; nothing is written.
+
+    Raises:
+        HpoError: as `create_or_continue`.
+    """
+    judged = with_metric(description, request, existing)
+    check_open_space(request, judged)
+    check_figures(request, judged)
+    data = data_of(request, existing, digest)
+    check_images(request, description, data)
+    if existing is None:
+        spec = new_spec(request, reference, description)
+    else:
+        raised = with_raised_epochs(existing, request, description)
+        spec = agreed_spec(database, raised, request, reference, description)
+    spec = replace(spec, data=data)
+    spec = replace(spec, learned=learn_from.learned(database, request, spec, existing))
+    check_grid(spec)
+    check_front(spec)
+    return spec
 
 
 def _report_size(spec: StudySpec, trials: int) -> None:
@@ -132,14 +152,8 @@ def discarded_if_refused(
         raise
 
 
-def _create(
-    database: Database, request: LaunchRequest, reference: str, description: Description, data: DataOptions
-) -> LaunchedStudy:
+def _create(database: Database, request: LaunchRequest, spec: StudySpec) -> LaunchedStudy:
     """Create the study in Optuna's tables and ours at once, so that a failure leaves neither behind."""
-    spec = replace(new_spec(request, reference, description), data=data)
-    spec = replace(spec, learned=learn_from.learned(database, request, spec, None))
-    check_grid(spec)
-    check_front(spec)
     trials = request.trials or LaunchDefaults.trials
 
     def write(c: Connection) -> None:

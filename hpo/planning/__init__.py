@@ -1,0 +1,1 @@
+"""The cost of a search before it begins."""
