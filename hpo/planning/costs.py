@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hpo.planning.probe import Measurement
+from hpo.planning.probe_run import Measurement
 from hpo.search.pruners import epochs_left
 from hpo.search.spec import StudySpec
 from hpo.study.estimates import Estimate

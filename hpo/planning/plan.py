@@ -15,7 +15,8 @@ from hpo.options.requests import LaunchRequest
 from hpo.options.study_name import check_study_name
 from hpo.planning.costs import Work, affordable, estimated, work_of
 from hpo.planning.memory import free_memory
-from hpo.planning.probe import Measurement, Probe
+from hpo.planning.probe import Probe
+from hpo.planning.probe_run import Measurement
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.spec import StudySpec
 from hpo.settings import Settings

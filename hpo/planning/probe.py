@@ -7,8 +7,6 @@ import shutil
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 from optuna.distributions import json_to_distribution
@@ -19,7 +17,8 @@ from hpo.errors import HpoError, ObjectiveFailedError
 from hpo.files.bounded_log import BoundedLog
 from hpo.options.hosts import AgentOptions
 from hpo.outcomes import Outcome
-from hpo.planning.memory import Memory, MemoryWatch
+from hpo.planning.memory import MemoryWatch
+from hpo.planning.probe_run import Measurement, ProbeRun
 from hpo.process.signals import SignalHandler
 from hpo.search.open_overrides import narrowed
 from hpo.search.spec import StudySpec
@@ -32,21 +31,14 @@ from hpo.trainer.messages import (
     Started,
     Suggest,
     Suggested,
-    Tick,
 )
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
-from hpo.trainer.workload import SupervisedRun, Workload
+from hpo.trainer.workload import Workload
 from objectives.base import Params
 from objectives.spaces.choices import contains
 
 log = logging.getLogger(__name__)
-
-LEAST_EPOCHS = 3
-"""Epochs after the first one that each slot trains, as far as a trial has them."""
-LEAST_SECONDS = 3.0
-"""Time that these epochs take at least, or more of them are trained."""
-
 
 LONG_START = 0.05
 """Part of the time of a trial's epochs from which on its start is measured twice."""
@@ -54,67 +46,6 @@ LONG_START = 0.05
 
 class ProbeError(HpoError):
     """The default configuration could not be trained for long enough to estimate its cost."""
-
-
-@dataclass(kw_only=True)
-class ProbeRun(SupervisedRun):
-    """The default configuration in a slot."""
-
-    slot: int
-    epochs: int | None
-    """Epochs of a trial; None: only its end shows its time."""
-    folder: Path
-    """Folder of its checkpoints."""
-    printed: BoundedLog
-    pid: int | None = None
-    began_at: float = 0.0
-    epochs_at: list[float] = field(default_factory=list)
-    """Times of the ends of its epochs."""
-    first_seconds: float = 0.0
-    """Time of its first epoch."""
-    ticks: list[tuple[float, float]] = field(default_factory=list)
-    """Time and completed part of the first epoch of each report within it."""
-    ended_at: float | None = None
-
-    def tick(self, tick: Tick) -> None:
-        super().tick(tick)
-        if tick.epoch == 1 and tick.fraction > 0.0:
-            self.ticks.append((time.monotonic(), tick.fraction))
-
-    @property
-    def intervals(self) -> list[float]:
-        """Times of its epochs after the first one."""
-        return [after - before for before, after in pairwise(self.epochs_at)]
-
-    @property
-    def has_started(self) -> bool:
-        """Whether the time of its start is known."""
-        return self.ended_at is not None or (bool(self.epochs_at) and self.epochs is not None)
-
-    @property
-    def enough(self) -> bool:
-        """Whether it has ended, or trained long enough to know the time of an epoch."""
-        if self.ended_at is not None or self.epochs is None:
-            return self.ended_at is not None
-        return len(self.intervals) >= LEAST_EPOCHS and sum(self.intervals) >= LEAST_SECONDS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """The times and the memory of the default configuration."""
-
-    params: Params
-    """The configuration, with all parameters that the objective has asked for."""
-    start_seconds: float
-    epoch_seconds: float
-    measured_epochs: int
-    """Epochs of which `epoch_seconds` is the median; 0: it follows from a part of the first one."""
-    trial_seconds: float | None
-    """Time of a trial that ended; None: none has."""
-    ended_after: int | None
-    """Epochs of a trial that ended."""
-    memory: Memory | None
-    checkpoint_bytes: int
 
 
 class Probe(Workload[ProbeRun]):
@@ -239,6 +170,8 @@ class Probe(Workload[ProbeRun]):
             direction=spec.direction,
             memory_bytes=self._supervisor.memory_bytes,
             code=spec.code,
+            figures=spec.figures,
+            constraints=spec.bounds,
         )
 
     def on_started(self, slot: int, run: ProbeRun, event: Started) -> None:  # noqa: ARG002 - nothing to resume

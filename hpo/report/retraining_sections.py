@@ -19,7 +19,7 @@ from hpo.report.mistakes import mistakes_section
 from hpo.report.study_comparison import matches_search
 from hpo.report.task_sections import task_sections
 from hpo.report.trial_axes import epoch_axis
-from hpo.retrain.selection import fresh_seeds, named, selection_lines
+from hpo.retrain.selection_text import fresh_seeds, named, selection_lines
 from hpo.study.history import StudyHistory
 from storage.retrains import RetrainRow, Source
 

@@ -14,7 +14,7 @@ from hpo.document.parts import section
 from hpo.report.default_comparison import against_default, default_params, is_same
 from hpo.report.findings import Findings
 from hpo.report.headline import gap, headline
-from hpo.retrain.selection import named
+from hpo.retrain.selection_text import named
 from hpo.study.definition.goal_text import noise_text
 from hpo.study.history import NOT_RECORDED, StudyHistory
 from storage.retrains import RetrainRow, Source

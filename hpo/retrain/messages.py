@@ -11,7 +11,8 @@ from hpo.export.config import Config
 from hpo.retrain.model_use import loading_lines
 from hpo.retrain.plan import Plan
 from hpo.retrain.results import SeedResult, summaries
-from hpo.retrain.selection import Selection, fresh_seeds, selection_lines
+from hpo.retrain.selection import Selection
+from hpo.retrain.selection_text import fresh_seeds, selection_lines
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,10 @@ from hpo.retrain.messages import report_epochs, report_other_code, report_result
 from hpo.retrain.plan import Plan, check_declarations, codes_of, make_plan, with_images
 from hpo.retrain.record import RetrainRecord
 from hpo.retrain.results import check_folder, write_results
-from hpo.retrain.runner import SeedRun, SeedRunner
-from hpo.retrain.selection import Selection, named, read_selection, select, write_selection
+from hpo.retrain.runner import SeedRunner
+from hpo.retrain.seed_run import SeedRun
+from hpo.retrain.selection import Selection, read_selection, select, write_selection
+from hpo.retrain.selection_text import named
 from hpo.retrain.timing import SessionLog
 from hpo.retrain.tracking import log_retrain
 from hpo.search.space import check_params

@@ -4,80 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from hpo import formatting
-from hpo.errors import DiskFullError, HpoError
-from hpo.export.config import Config
-from hpo.files.bounded_log import BoundedLog
+from hpo.errors import DiskFullError
 from hpo.options.hosts import AgentOptions
 from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
 from hpo.retrain.results import SeedResult, judged_report
+from hpo.retrain.seed_run import Needs, RetrainFailedError, SeedRun
 from hpo.terminal.pace import Pace
 from hpo.terminal.progress import Progress, SlotView, View
-from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import Continue, EpochRecord, Finished, Start, Started
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
-from hpo.trainer.workload import SupervisedRun, Workload
+from hpo.trainer.workload import Workload
 from storage.budget import Counts
 
 log = logging.getLogger(__name__)
 
 MAX_LOST = 3
 """Number of lost processes of one seed after which the retrain fails."""
-
-
-class RetrainFailedError(HpoError):
-    """A final run of the configuration failed, so there is no result to trust."""
-
-
-@dataclass(kw_only=True)
-class SeedRun(SupervisedRun):
-    """One seed of one configuration."""
-
-    name: str = ""
-    """Subject of error messages."""
-    config: Config
-    seed: int
-    folder: CheckpointFolder
-    log: Path
-    output: Path | None = None
-    history: list[EpochRecord] = field(default_factory=list)
-    lost: int = 0
-    printed: BoundedLog = field(init=False)
-    result: SeedResult | None = None
-    failure: str | None = None
-    """Reason why it ended without a result, if that ends no other run."""
-
-    def __post_init__(self) -> None:
-        self.name = self.name or f"seed {self.seed}"
-        self.printed = BoundedLog(self.log)
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing of it is left to train."""
-        return self.result is not None or self.failure is not None
-
-    @property
-    def context(self) -> Mapping[str, object]:
-        return {"trial": self.config.trial, "seed": self.seed}
-
-
-class Needs:
-    """The runs that have to be trained: here, all of them."""
-
-    @property
-    def note(self) -> str:
-        """Line of the live view on runs that are not needed; empty without one."""
-        return ""
-
-    def includes(self, run: SeedRun) -> bool:  # noqa: ARG002 - for those who choose
-        """Whether a result depends on a run; it is asked again after the end of each."""
-        return True
 
 
 class SeedRunner(Workload[SeedRun]):

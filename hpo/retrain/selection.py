@@ -9,21 +9,23 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hpo import formatting
 from hpo.analysis.figures import bounds_of
-from hpo.analysis.statistics import Interval, mean, shown_deviation, summarize
+from hpo.analysis.statistics import Interval, mean, summarize
 from hpo.export.config import Config
 from hpo.files.atomic import atomic_write
 from hpo.options.requests import RetrainRequest
 from hpo.process.signals import SignalHandler
-from hpo.retrain.racing import FAILED, Drop, Standing, standing_of
-from hpo.retrain.results import judged_report
-from hpo.retrain.runner import Needs, RetrainFailedError, SeedRun, SeedRunner
+from hpo.retrain.race import Race, value_of
+from hpo.retrain.racing import Drop, Standing
+from hpo.retrain.runner import SeedRunner
+from hpo.retrain.seed_run import RetrainFailedError, SeedRun
+from hpo.retrain.selection_text import named
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool
@@ -166,56 +168,6 @@ def select(
     return Selection(seeds, candidates, chosen, request.top, request.racing)
 
 
-class Race(Needs):
-    """The runs that the race among candidates needs; it logs each drop."""
-
-    def __init__(
-        self, configs: Sequence[Config], runs: Sequence[Sequence[SeedRun]], control: int | None
-    ) -> None:
-        """`runs` are those of each configuration, in the order of the seeds."""
-        self._configs, self._runs, self._control = configs, runs, control
-        self._place = {
-            id(run): (candidate, seed) for candidate, row in enumerate(runs) for seed, run in enumerate(row)
-        }
-        self._ended = 0
-        self.standing = Standing()
-
-    @property
-    def note(self) -> str:
-        drops = self.standing.drops
-        dropped = (f"{named(self._configs[index].trial)} after {drop.seeds}" for index, drop in drops.items())
-        return f"dropped, by seeds trained: {', '.join(dropped)}" if drops else ""
-
-    def includes(self, run: SeedRun) -> bool:
-        ended = sum(run.ended for row in self._runs for run in row)
-        if ended != self._ended:
-            self._ended = ended
-            self._judge()
-        return self.standing.needs(*self._place[id(run)])
-
-    def _judge(self) -> None:
-        values = [
-            [_value_of(config, run) for run in row]
-            for config, row in zip(self._configs, self._runs, strict=True)
-        ]
-        before = self.standing.drops
-        maximize = self._configs[0].direction == "maximize"
-        self.standing = standing_of(values, self._control, maximize=maximize)
-        for index, drop in self.standing.drops.items():
-            if index not in before:
-                shown = drop_text({**asdict(drop), "of": len(self._runs[index])})
-                log.info(f"{named(self._configs[index].trial)} is {shown}")
-        for index in before.keys() - self.standing.drops.keys():
-            log.info(f"{named(self._configs[index].trial)} competes again, because the leader has failed")
-
-
-def drop_text(drop: Mapping[str, Any]) -> str:
-    """Return the end of a candidate in the race."""
-    chance = drop["probability"]
-    shown = "below 0.1 %" if chance < 0.001 else f"{100 * chance:.1f} %"
-    return f"dropped after {drop['seeds']} of {drop['of']} seeds, because its chance to win was {shown}"
-
-
 def read_selection(
     folder: Path, configs: Sequence[Config], seed_count: int, *, racing: bool
 ) -> Selection | None:
@@ -252,35 +204,6 @@ def write_selection(folder: Path, selection: Selection) -> None:
         partial.write_text(json.dumps(formatting.json_safe(selection.to_json())))
 
 
-def fresh_seeds(selection: Mapping[str, Any]) -> str:
-    """Return the number of seeds of each candidate of a selection in metrics.json: `5 fresh seeds`."""
-    some = "up to " if any(one.get("dropped") for one in selection["candidates"]) else ""
-    return some + formatting.counted(len(selection["seeds"]), "fresh seed")
-
-
-def selection_lines(selection: Mapping[str, Any]) -> list[str]:
-    """Return one line for each candidate of a selection in metrics.json."""
-    lines = []
-    for candidate in selection["candidates"]:
-        spread = candidate.get("standard_deviation")
-        shown = candidate["failure"] or f"{formatting.metric(candidate['mean'])}" + (
-            f" ± {shown_deviation(float(spread), float(candidate['mean']))}" if spread is not None else ""
-        )
-        value = candidate["search_value"]
-        searched = "" if value is None else f" (in the search {formatting.metric(value)})"
-        drop = candidate.get("dropped")
-        end = ", chosen" if candidate["chosen"] else ""
-        if drop:
-            end = f", {drop_text({**drop, 'of': len(selection['seeds'])})}"
-        lines.append(f"{named(candidate['trial'])}: {shown}{searched}{end}")
-    return lines
-
-
-def named(trial: int | None) -> str:
-    """Return the name of a candidate; one without a complete trial is the default configuration."""
-    return "default configuration" if trial is None else f"trial {trial}"
-
-
 def _file_name(config: Config) -> str:
     return "default" if config.trial is None else f"trial-{config.trial}"
 
@@ -289,17 +212,9 @@ def _candidate_of(
     config: Config, counted: Sequence[SeedRun], seconds: float, drop: Drop | None = None
 ) -> Candidate:
     failures = [run.failure for run in counted if run.failure]
-    found = [value for run in counted if (value := _value_of(config, run)) is not None]
+    found = [value for run in counted if (value := value_of(config, run)) is not None]
     values = tuple(value for value in found if math.isfinite(value))
     if not failures and len(values) < len(found):
         when = " after its last epoch" if config.value_rule == "last" else ""
         failures = [f"recorded no finite {config.metric}{when}"]
     return Candidate(config, values, seconds, failures[0] if failures else None, drop)
-
-
-def _value_of(config: Config, run: SeedRun) -> float | None:
-    """Return the value of a run, `FAILED` if it ended without one; None if it has not ended."""
-    if not run.ended:
-        return None
-    found = judged_report(config, run.history) if run.result else None
-    return found.value if found is not None and math.isfinite(found.value) else FAILED

@@ -109,7 +109,7 @@ def test_bug_is_reported_if_home_is_not_writable(raising, capsys, monkeypatch, t
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["lanch"], "did you mean launch?"),
+        (["lanch"], "did you mean launch or plan?"),
         (["sta"], "did you mean status"),
         (["launch", "--study", "x", "--sampler", "tpee"], "did you mean tpe?"),
         (["launch", "--study", "x", "--pruner", "hyper"], "did you mean hyperband?"),

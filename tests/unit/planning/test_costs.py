@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution
 
 from hpo.planning.costs import affordable, estimated, work_of
 from hpo.planning.memory import Memory
-from hpo.planning.probe import Measurement
+from hpo.planning.probe_run import Measurement
 from hpo.search.freeze_thaw import Ladder
 from hpo.search.pruners import PRUNERS, build_pruner, epochs_left, freeze_thaw_of
 from hpo.search.spec import StudySpec

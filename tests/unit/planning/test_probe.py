@@ -14,8 +14,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, dis
 from hpo.errors import InvalidParameterError, ObjectiveFailedError
 from hpo.options.hosts import AgentOptions
 from hpo.outcomes import Outcome
-from hpo.planning import probe as module
-from hpo.planning.probe import Measurement, Probe, ProbeError
+from hpo.planning import probe, probe_run
+from hpo.planning.probe import Probe, ProbeError
+from hpo.planning.probe_run import Measurement
 from hpo.process.signals import SignalHandler
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started, Suggest, Tick
@@ -53,7 +54,8 @@ class World:
         self.pool = SlowPool(slots=slots, default=script)
         self.pool.on_wait = self.pass_second
         self._seen = 0
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        for module in (probe, probe_run):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def pass_second(self) -> None:
         self.now += 1.0
@@ -201,10 +203,10 @@ def test_objective_gets_one_configuration_in_all_slots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path, monkeypatch, lambda _: [])
-    probe = world.probe(epochs=None, open_space=True, narrowing=("y=2",))
+    begun = world.probe(epochs=None, open_space=True, narrowing=("y=2",))
 
     def ask(name: str, distribution: Any) -> Any:
-        return probe.on_suggest(0, None, Suggest(name, distribution_to_json(distribution))).value  # type: ignore[arg-type]
+        return begun.on_suggest(0, None, Suggest(name, distribution_to_json(distribution))).value  # type: ignore[arg-type]
 
     # A known value as far as its range has it, else a drawn one that stays.
     assert ask("x", FloatDistribution(0.0, 1.0)) == 0.5

@@ -15,7 +15,8 @@ from hpo.export.config import Config
 from hpo.options.hosts import AgentOptions
 from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
-from hpo.retrain.runner import MAX_LOST, RetrainFailedError, SeedRun, SeedRunner
+from hpo.retrain.runner import MAX_LOST, SeedRunner
+from hpo.retrain.seed_run import RetrainFailedError, SeedRun
 from hpo.terminal.progress import PlainProgress
 from hpo.trainer import supervisor
 from hpo.trainer.checkpoints import CheckpointFolder

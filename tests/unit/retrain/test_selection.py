@@ -10,16 +10,16 @@ import pytest
 from hpo.export.config import Config
 from hpo.retrain.racing import Drop
 from hpo.retrain.results import SeedResult
-from hpo.retrain.runner import RetrainFailedError, SeedRun
+from hpo.retrain.seed_run import RetrainFailedError, SeedRun
 from hpo.retrain.selection import (
     Candidate,
     Selection,
     _candidate_of,
     choose,
     read_selection,
-    selection_lines,
     write_selection,
 )
+from hpo.retrain.selection_text import selection_lines
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.messages import EpochRecord
 
