@@ -103,6 +103,11 @@ def _spec(database: Database, request: LaunchRequest, it: Loaded) -> StudySpec:
 
 def _work(database: Database, request: LaunchRequest, it: Loaded, spec: StudySpec) -> Work:
     existing = it.existing
+    if existing is not None and existing.begun and spec.epochs != existing.spec.epochs:
+        raise UsageError(
+            f"--epochs {spec.epochs}: how many finished trials go on depends on their values, so the cost is not"
+            " planned: leave --epochs out"
+        )
     trials = request.trials or (existing.budget if existing else LaunchDefaults.trials)
     epochs = database.transaction(lambda c: trained_epochs(c, existing.study_id)) if existing else 0
     finished = existing.finished if existing else 0
