@@ -14,6 +14,10 @@ class MetricUnknownError(MetricMissingError):
     """A report has other metrics than the objective's: no trial of the study can end otherwise."""
 
 
+class FigureUnknownError(MetricMissingError):
+    """The study bounds or minimizes a figure that its trials do not have: no trial of the study can end otherwise."""
+
+
 class DivergedError(Exception):
     """A loss is not finite. Raise this error or report the value: both end the trial as diverged."""
 

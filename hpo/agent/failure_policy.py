@@ -14,7 +14,7 @@ from hpo import formatting
 from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import NoResultError, ObjectiveFailedError
 from hpo.outcomes import Outcome
-from objectives.errors import MetricUnknownError
+from objectives.errors import FigureUnknownError, MetricUnknownError
 from storage.budget import Failure
 
 SAME_BUG = 3
@@ -35,6 +35,9 @@ _REMEDIES = {
 }
 _OTHER_REMEDY = "use another --pruner in another study, or more --trials"
 
+_OF_ALL_TRIALS = (MetricUnknownError.__name__, FigureUnknownError.__name__)
+"""Beginnings of errors that do not depend on a trial's configuration."""
+
 _FRAME = re.compile(r'^  File ".*", line \d+, in .*$', re.MULTILINE)
 
 
@@ -54,8 +57,8 @@ def same_bug(failures: Sequence[Failure], study: str, at_least: int) -> Objectiv
     """Return the error to stop with if `at_least` trials have failed of one bug, or one for want of its metric."""
     times = Counter(map(_bug, failures))
     for failure in failures:
-        # That no report has the metric does not depend on the configuration.
-        needed = 1 if failure.error.startswith(MetricUnknownError.__name__) else at_least
+        # That no report has the metric or a figure does not depend on the configuration.
+        needed = 1 if failure.error.startswith(_OF_ALL_TRIALS) else at_least
         if times[_bug(failure)] >= needed:
             return ObjectiveFailedError(
                 f"{formatting.counted(times[_bug(failure)], 'trial has', 'trials have')} failed with {failure.error},"

@@ -65,4 +65,6 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
         commands = [f"hpo {command} --study {study.name}" for command in ("report", "retrain", "export")]
         if not database.transaction(lambda c: has_test_set(c, study.study_id)):
             del commands[1]
+        if study.spec.also_minimize is not None:
+            commands.insert(0, f"hpo best --study {study.name} --front")
         log.info(f"next: {', '.join(commands)}, or hpo dashboard")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from objectives.errors import MetricUnknownError
+from objectives.errors import FigureUnknownError
 from objectives.figures import EPOCH_SECONDS, Constraint, ConstraintViolatedError, first_problem, unknown
 
 
@@ -41,14 +41,14 @@ class RequestedFigures:
         """Check that a trial has all its figures, in its first report.
 
         Raises:
-            MetricUnknownError: it lacks one, as all trials of the study do.
+            FigureUnknownError: it lacks one, as all trials of the study do.
         """
         if not begins:
             return
         known = {*metrics, *self._measured, EPOCH_SECONDS}
         for name in self._requested:
             if name not in known:
-                raise MetricUnknownError(
+                raise FigureUnknownError(
                     f"trials have no figure {name!r} for --constraint or --also-minimize: {unknown(name, known)}, in"
                     " another study, or give it with run.measure()"
                 )

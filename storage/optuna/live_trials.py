@@ -59,16 +59,14 @@ def set_attribute(
     key: str,
     value: Any,
     *,
-    once: bool = False,
+    once: bool,
 ) -> bool:
-    """Set an attribute of the attempt's trial; return False if the trial is closed.
-
-    A system attribute, and any one with `once`, keeps its first value.
+    """Set an attribute of the attempt's trial, `once` for good; return False if the trial is closed.
 
     Raises:
         LeaseLostError: another agent has ended the attempt.
     """
-    again = "NOTHING" if once or kind == "system" else "UPDATE SET value_json = excluded.value_json"
+    again = "NOTHING" if once else "UPDATE SET value_json = excluded.value_json"
     statement = (
         f"{_OPEN}, written AS (INSERT INTO public.trial_{kind}_attributes (trial_id, key, value_json)"
         f"  SELECT trial_id, :key, :value FROM open ON CONFLICT (trial_id, key) DO {again}) {_FOUND}"

@@ -26,8 +26,8 @@ class TrialFigures:
         self._asked = spec.figures
         self._bounds = spec.bounds
 
-    def keep(self, attempt_id: int, measured: Mapping[str, float]) -> None:
-        """Keep figures, and by how much they violate the constraints, each once.
+    def keep(self, attempt_id: int, measured: Mapping[str, float], *, once: bool) -> None:
+        """Keep figures, and by how much they violate the constraints; with `once`, the first ones stay.
 
         Raises:
             LeaseLostError, TrialFinishedError: the trial is another agent's, or closed.
@@ -35,11 +35,11 @@ class TrialFigures:
         for name, value in measured.items():
             # JSON has neither NaN nor infinities.
             if math.isfinite(value):
-                self._set(attempt_id, "user", f"{FIGURE}{name}", value)
+                self._set(attempt_id, "user", f"{FIGURE}{name}", value, once)
             for bound in self._bounds:
                 if bound.figure == name:
                     violation = min(max(bound.violation(value), -MOST_VIOLATION), MOST_VIOLATION)
-                    self._set(attempt_id, "system", f"{CONSTRAINT}{bound}", violation)
+                    self._set(attempt_id, "system", f"{CONSTRAINT}{bound}", violation, once)
 
     def of_epochs(self, attempt_id: int, epoch: int, known: Collection[str]) -> dict[str, float]:
         """Return the figures among the metrics of an epoch, and the time of epochs, without the `known` ones."""
@@ -47,6 +47,6 @@ class TrialFigures:
         found = {**metrics, EPOCH_SECONDS: seconds}
         return {name: found[name] for name in self._asked if name in found and name not in known}
 
-    def _set(self, attempt_id: int, kind: figures.Kind, key: str, value: float) -> None:
-        if not self._session.statement(live_trials.set_attribute, attempt_id, kind, key, value, once=True):
+    def _set(self, attempt_id: int, kind: figures.Kind, key: str, value: float, once: bool) -> None:
+        if not self._session.statement(live_trials.set_attribute, attempt_id, kind, key, value, once=once):
             raise TrialFinishedError

@@ -61,10 +61,10 @@ class OpenTrials:
         """
         write = live_trials.set_attribute
         if isinstance(event, Annotate):
-            is_open = self._session.statement(write, attempt_id, "user", event.name, event.value)
+            is_open = self._session.statement(write, attempt_id, "user", event.name, event.value, once=False)
         else:
             key = f"{CONSTRAINT}{event.name}"
-            is_open = self._session.statement(write, attempt_id, "system", key, event.value)
+            is_open = self._session.statement(write, attempt_id, "system", key, event.value, once=True)
         if not is_open:
             raise TrialFinishedError
 

@@ -132,14 +132,16 @@ class TrialStore:
         except TrialFinishedError:
             self._closed(attempt_id)
 
-    def measure(self, attempt_id: int, figures: Mapping[str, float]) -> None:
+    def measure(self, attempt_id: int, figures: Mapping[str, float], *, once: bool = True) -> None:
         """Keep figures of a trial, and by how much they violate the study's constraints, in Optuna.
+
+        `once`: those of an earlier attempt stay.
 
         Raises:
             LeaseLostError: another agent holds the trial.
         """
         try:
-            self._figures.keep(attempt_id, figures)
+            self._figures.keep(attempt_id, figures, once=once)
         except TrialFinishedError:
             self._closed(attempt_id)
 
@@ -150,7 +152,8 @@ class TrialStore:
             LeaseLostError: another agent holds the trial.
         """
         found = self._figures.of_epochs(attempt_id, epoch, known)
-        self.measure(attempt_id, found)
+        # A trial that was complete before may have trained on.
+        self.measure(attempt_id, found, once=False)
         return found
 
     def rejections(self) -> Rejections:

@@ -54,6 +54,12 @@ _LAST_REPORT = (
     "SELECT p.intermediate_value FROM public.trial_intermediate_values p WHERE p.trial_id = t.trial_id"
     " AND p.intermediate_value_type = 'FINITE' ORDER BY p.step DESC LIMIT 1"
 )
+_VIOLATES = (
+    "EXISTS (SELECT 1 FROM public.trial_system_attributes c WHERE c.trial_id = t.trial_id"
+    # Any text that is not a number of at most 0.
+    r" AND starts_with(c.key, 'constraints:') AND c.value_json !~ '^(-|0(\.0*)?$)')"
+)
+"""Whether a trial violates one of its constraints."""
 _COLUMNS = (
     "SELECT t.trial_id, t.number, t.datetime_start AS created_at, lower(t.state::text) AS state,"
     f" CASE WHEN t.state = 'PRUNED' THEN coalesce(v.value, ({_LAST_REPORT})) ELSE v.value END AS value,"
@@ -100,7 +106,8 @@ def better_added(connection: Connection, study: StoredStudy, value: float | None
     order = "DESC" if study.maximize else "ASC"
     best = connection.execute(
         text(
-            f"{_COLUMNS} {_ADDED} AND t.state = 'COMPLETE' AND v.value IS NOT NULL ORDER BY v.value {order} LIMIT 1"
+            f"{_COLUMNS} {_ADDED} AND t.state = 'COMPLETE' AND v.value IS NOT NULL AND NOT {_VIOLATES}"
+            f" ORDER BY v.value {order} LIMIT 1"
         ),
         _keys(study.study_id),
     ).one_or_none()

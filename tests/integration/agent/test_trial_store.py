@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
+from optuna.trial import TrialState
 
 from hpo.agent.store.testing.study import FakeStudy
 from hpo.agent.store.testing.trial_store import FakeTrialStore
@@ -314,3 +315,20 @@ def test_rejected_configurations_do_not_count_and_are_counted_in_a_row(bounded: 
         store.settle(claim.attempt_id, Outcome.REJECTED, None, reason)
     assert store.rejections() == Rejections(number=2, reason="too large again", alike=False)
     assert store.refresh().best is None
+
+
+def test_sampler_sees_by_how_much_figures_violate_their_bounds(database: Database) -> None:
+    study = StoredStudy(database, replace(SPEC, constraints=("parameters<=10", "loss<=1", "size>=4")), 2)
+    store = study.agent()
+    claim, trial_id = begun(store)
+    store.measure(claim.attempt_id, {"parameters": 5.0, "size": 1.0})
+    store.measure(claim.attempt_id, {"parameters": 6.0})
+    for epoch, loss in ((1, 3.0), (2, float("nan"))):
+        report(store, claim, trial_id, loss, epoch)
+        store.figures_of_epochs(claim.attempt_id, epoch, ["parameters", "size"])
+    store.settle(claim.attempt_id, Outcome.INFEASIBLE, None, "violates")
+    (trial,) = study.optuna.trials
+    figures = {name: value for name, value in trial.user_attrs.items() if name.startswith("hpo_figure_")}
+    assert figures == {"hpo_figure_parameters": 5.0, "hpo_figure_size": 1.0, "hpo_figure_loss": 3.0}
+    assert trial.constraints == {"parameters<=10": -0.5, "size>=4": 0.75, "loss<=1": 1e9}
+    assert trial.state is TrialState.PRUNED

@@ -76,7 +76,7 @@ def test_resumed_trial_was_accepted_already(agent: Agent) -> None:
 def test_figure_that_no_trial_has_fails_the_first_one_with_the_nearest_name(agent: Agent) -> None:
     finished = train(agent.run(figures=("parametres",)), size=1)
     assert finished.outcome is Outcome.BUG
-    assert finished.error.startswith("MetricUnknownError: trials have no figure 'parametres'")
+    assert finished.error.startswith("FigureUnknownError: trials have no figure 'parametres'")
     assert not any(isinstance(message, Epoch) for message in agent.received())
     finished = train(agent.run(figures=("los",)), size=1)
     assert "did you mean loss?" in finished.error

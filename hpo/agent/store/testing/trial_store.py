@@ -139,14 +139,14 @@ class FakeTrialStore:
     def annotate(self, attempt_id: int, event: Annotate | Constrain) -> None:
         self._guard(attempt_id).trial.annotations[event.name] = event.value
 
-    def measure(self, attempt_id: int, figures: Mapping[str, float]) -> None:
+    def measure(self, attempt_id: int, figures: Mapping[str, float], *, once: bool = True) -> None:
         trial = self._guard(attempt_id).trial
-        trial.figures = {**figures, **trial.figures}
+        trial.figures = {**figures, **trial.figures} if once else {**trial.figures, **figures}
 
     def figures_of_epochs(self, attempt_id: int, epoch: int, known: Collection[str]) -> Mapping[str, float]:
         metrics = self._guard(attempt_id).trial.epochs[epoch]
         found = {name: metrics[name] for name in self.spec.figures if name in metrics and name not in known}
-        self.measure(attempt_id, found)
+        self.measure(attempt_id, found, once=False)
         return found
 
     def rejections(self) -> Rejections:

@@ -27,19 +27,32 @@ def test_added_result_is_listed_and_never_the_best(database: Database) -> None:
     agent = study.agent()
     train(agent, claimed(agent))
     add(study.optuna, 0.25, 0.75)
+    study.optuna.add_trial(
+        create_trial(
+            params={"x": 0.75},
+            distributions={"x": FloatDistribution(0, 1)},
+            value=0.0,
+            system_attrs={"constraints:size": 0.5},
+        )
+    )
     assert study_status(database, "s").better_added is best_trial(database, "s").better_added is None
     add(study.optuna, 0.5, 0.25)
     study.optuna.enqueue_trial({"x": 0.125})
     rows = [(row.number, row.state, row.value, row.params.get("x")) for row in trial_rows(database, "s")[1:]]
-    assert rows == [(1, "added", 0.75, 0.25), (2, "added", 0.25, 0.5), (3, "waiting", None, 0.125)]
-    assert [row.number for row in sorted_trials(database, "s", "value")] == [2, 0, 1, 3]
+    assert rows == [
+        (1, "added", 0.75, 0.25),
+        (2, "added", 0.0, 0.75),
+        (3, "added", 0.25, 0.5),
+        (4, "waiting", None, 0.125),
+    ]
+    assert [row.number for row in sorted_trials(database, "s", "value")] == [2, 3, 0, 1, 4]
     best, status = best_trial(database, "s"), study_status(database, "s")
     assert (best.number, status.best_number, status.finished) == (0, 0, 1)
     assert best.better_added == status.better_added
-    assert str(best.better_added).startswith("trial 2 has a better loss, 0.25, but was added")
+    assert str(best.better_added).startswith("trial 3 has a better loss, 0.25, but was added")
     history = read_history(database, "s")
     assert [trial.number for trial in history.trials] == [0]
-    assert "trial 2 has a better loss" in str(history.status.better_added)
+    assert "trial 3 has a better loss" in str(history.status.better_added)
 
 
 def test_note_is_kept_with_its_trial_and_shown(database: Database) -> None:
