@@ -169,6 +169,11 @@ def _training(config: Config, metrics: Mapping[str, Any], run: Mapping[str, Any]
     hardware = metrics.get("hardware") or {}
     facts = [
         ("epochs", str(metrics.get("epochs", "-"))),
+        *(
+            [("schedule restarts after epoch", ", ".join(map(str, config.restarts)))]
+            if config.restarts
+            else []
+        ),
         *((name, formatting.parameter(value)) for name, value in config.params.items()),
         ("seeds", ", ".join(map(str, metrics.get("seeds") or ()))),
         ("precision", str(run.get("precision") or config.precision or "-")),

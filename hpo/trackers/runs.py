@@ -156,7 +156,8 @@ def news_of(run: Run, before: Logged) -> News | None:
         kept = epoch.epoch
     epochs = [epoch for epoch in run.epochs if epoch.epoch > kept]
     begun = bool(run.epochs) or run.ended_at is not None
-    # Epochs that were undone stay until they are trained again, or the run ends.
-    if not begun or (not epochs and run.outcome == before.outcome):
+    # Epochs that were undone stay until they are trained again, or the run ends. A run that was opened again stays as
+    # it ended until it goes on.
+    if not begun or (not epochs and run.outcome in ("", before.outcome)):
         return None
     return News(run=run, kept=kept, before=before, epochs=epochs)

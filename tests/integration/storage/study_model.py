@@ -37,6 +37,8 @@ class StudyDriverModel:
         """Scores at the rung, by reservation_id."""
         self.paused: set[int] = set()
         """Reservations that are paused; attempts of some of them are still live."""
+        self.left_paused: set[int] = set()
+        """Settled shares that were paused until the end."""
         self.slots = 0
         self.live: dict[int, Claim] = {}
         """Attempts that may report, by id."""
@@ -147,7 +149,18 @@ class StudyDriverModel:
     def end_frozen(self) -> None:
         """Nothing is left to train, so that paused shares count as pruned."""
         self.settled |= dict.fromkeys(self.frozen, "pruned")
+        self.left_paused |= self.frozen
         self.paused.clear()
+
+    def reopen(self) -> int:
+        """Pause the shares again that ended paused, if the budget has room; return their number."""
+        if self.rule is None or self.trials <= self.finished:
+            return 0
+        reopened, self.left_paused = self.left_paused, set()
+        for share in reopened:
+            del self.settled[share]
+        self.paused |= reopened
+        return len(reopened)
 
     def hold(self, agent: int, claim: Claim, ahead: bool = False) -> None:
         """An agent has a claim, which an idle one may have taken from another."""

@@ -177,9 +177,16 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
 
     @rule(trials=st.integers(1, 8), twice=st.booleans())
     def resize(self, trials: int, twice: bool = False) -> None:
-        """Change the budget, also below the number of running trials, which finish."""
-        self.do(lambda c: budget.set_budget(c, 1, trials), twice)
+        """Change the budget, also below the number of running trials, which finish; one with room reopens trials."""
+
+        def change(c: Connection) -> int:
+            budget.set_budget(c, 1, trials)
+            return rungs.reopen(c, 1)
+
+        reopened = self.do(change, twice)
         self.trials = max(trials, self.begun)
+        expected = self.reopen()
+        assert reopened == (0 if twice else expected)
 
     # Several at once.
 

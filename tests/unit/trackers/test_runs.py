@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,8 @@ def test_news_are_the_epochs_that_differ(before, now, new, unseen, rewound) -> N
 )
 def test_run_without_news_is_left_alone(state: Run) -> None:
     assert news_of(state, logged(run([7, 7]))) is None
+    # It was opened again, because `--trials` was raised.
+    assert news_of(state, replace(logged(run([7, 7])), outcome="pruned")) is None
 
 
 def test_end_is_news_once() -> None:
