@@ -19,6 +19,9 @@ from storage.optuna.proxy import ForwardingStorage
 
 log = logging.getLogger(__name__)
 
+STARTING_ATTRIBUTE = "hpo_starting_point"
+"""System attribute of a trial of an open space whose configuration is of an earlier study, and may not fit."""
+
 QUIET: Mapping[str, Any] = {"over": "ignore", "invalid": "ignore"}
 """NumPy's settings for values near the largest float, whose differences are infinite."""
 
@@ -92,11 +95,20 @@ def unwritten(study: optuna.Study, trial_id: int) -> optuna.Trial:
 
 
 def _suggestion(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Suggestion:
+    if STARTING_ATTRIBUTE in trial._cached_frozen_trial.system_attrs:
+        _fit(trial, name, distribution)
     with np.errstate(**QUIET):
         value = suggested(trial, name, distribution)
     internal = trial.storage.internal.get(name) if isinstance(trial.storage, _Unwritten) else None
     # Optuna has the value if it was drawn earlier.
     return Suggestion(value, distribution.to_internal_repr(value) if internal is None else internal)
+
+
+def _fit(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> None:
+    """Take a value of an earlier study as the distribution has it; one outside is left to the sampler."""
+    fixed = {key: value for key, value in trial._fixed_params.items() if key != name}
+    found = find(distribution, trial._fixed_params[name]) if name in trial._fixed_params else None
+    trial._fixed_params = fixed if found is None else {**fixed, name: found[0]}
 
 
 def suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
-from hpo.search.asking import QUIET, Asking, declared, suggested, unwritten
+from hpo.search.asking import QUIET, STARTING_ATTRIBUTE, Asking, declared, suggested, unwritten
 from hpo.search.front_storage import FrontStorage
 from hpo.search.paused_trials import PausedTrials
 from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
@@ -86,10 +86,13 @@ class Search:
     def create(self, claim: Claim) -> tuple[int, int]:
         """Create a running trial for a reservation and return Optuna's trial_id and number."""
         point = starting_point(self._spec, claim.ordinal)
+        attributes: dict[str, Any] = {} if point is None else {"fixed_params": point}
+        if point is not None and self._spec.open_space:
+            attributes[STARTING_ATTRIBUTE] = True
         template = create_trial(
             state=TrialState.RUNNING,
             user_attrs={RESERVATION_ATTRIBUTE: claim.reservation_id},
-            system_attrs={} if point is None else {"fixed_params": point},
+            system_attrs=attributes,
         )
         trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
         return trial_id, self._storage.get_trial_number_from_id(trial_id)

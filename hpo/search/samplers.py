@@ -121,7 +121,7 @@ def random_sampler(spec: StudySpec) -> BaseSampler:
 
 def _repeatable(sampler: Sampler, spec: StudySpec) -> BaseSampler:
     build = without_experimental_warnings(sampler.build)
-    believed = starting_points(spec) if sampler.believes else []
+    believed = starting_points(spec) if sampler.believes and not spec.open_space else []
     if not believed:
         return RepeatableSampler(lambda seed: build(spec, seed), spec.seed, spec.space)
 

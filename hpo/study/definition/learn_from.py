@@ -44,13 +44,16 @@ def learned(
             return stored
         if existing.begun and names:
             raise StudyConflictError(_conflict(request, stored))
-    learns = SAMPLERS[spec.sampler].learns and not spec.open_space
+    learns = SAMPLERS[spec.sampler].learns
     if names is None:
         # With a seed a search is to be repeatable, whichever studies there are.
         automatic = learns and request.seed is None
         return database.transaction(lambda c: _of_same(c, request.study, spec)) if automatic else ()
     if names and not learns:
-        raise UsageError(f"--learn-from {request.learn_from}: {_reason(spec)}")
+        raise UsageError(
+            f"--learn-from {request.learn_from}: --sampler {spec.sampler} learns from no trial: leave --learn-from out,"
+            " or use another sampler"
+        )
 
     def read(connection: Connection) -> tuple[EarlierStudy, ...]:
         return tuple(_named(connection, name, request.study, spec, database) for name in names)
@@ -72,15 +75,6 @@ def _names(option: str | None) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
-def _reason(spec: StudySpec) -> str:
-    if spec.open_space:
-        return (
-            "the objective names its parameters while it runs: copy a study of it with its results (hpo copy"
-            " --history), or leave --learn-from out"
-        )
-    return f"--sampler {spec.sampler} learns from no trial: leave --learn-from out, or use another sampler"
-
-
 def _conflict(request: LaunchRequest, stored: Sequence[EarlierStudy]) -> str:
     began = f"the results of {', '.join(earlier.study for earlier in stored)}" if stored else "none"
     return (
@@ -95,7 +89,7 @@ def _named(
     if name == study:
         raise UsageError(f"--learn-from {name}: a study learns from its own trials anyway: name another one")
     earlier = read_study(connection, name, database)
-    if not set(spec.space) & set(earlier.spec_json["space"]):
+    if not spec.open_space and not set(spec.space) & set(earlier.spec_json["space"]):
         raise UsageError(
             f"--learn-from {name}: it tunes {earlier.objective}, which has no parameter of {spec.objective}: name a"
             " study with parameters of the same names"

@@ -24,6 +24,7 @@ from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import StudyConflictError
 from hpo.options.requests import LaunchRequest
 from hpo.outcomes import Outcome
+from hpo.search.learned import summarized
 from hpo.search.repeatable import RepeatableSampler
 from hpo.search.space_changes import with_space
 from hpo.search.spec import StudySpec
@@ -128,6 +129,30 @@ def test_another_kind_of_distribution_is_refused_and_nothing_lost(study: StoredS
     ):
         ask(store, claim, trial_id, "x", CategoricalDistribution(["a", "c"]))
     assert ask(store, claim, trial_id, "y", FloatDistribution(0, 1)) is not None
+
+
+def test_first_trials_take_what_fits_of_the_best_of_earlier_studies(database: Database) -> None:
+    best = {"x": 0.25, "kind": [1, 2], "gone": 3, "n": 77}
+    study = StoredStudy(database, replace(OPEN, learned=(summarized("before", [best]),)), budget=2)
+    asked = {
+        "x": FloatDistribution(0, 1),
+        "kind": CategoricalDistribution(["a", [1, 2], True, 1]),
+        "n": IntDistribution(1, 9),
+        "new": FloatDistribution(0, 1),
+    }
+    store, other = study.agent(), study.agent()
+    claim, trial_id = begun(store)
+    found = {"x": ask(store, claim, trial_id, "x", asked["x"])}
+    # Its agent dies: another one reads the trial from the database.
+    study.expire_leases()
+    other.reap_expired()
+    claim, trial_id = begun(other)
+    found |= {name: ask(other, claim, trial_id, name, dist) for name, dist in asked.items()}
+    assert (found["x"], found["kind"]) == (0.25, [1, 2])
+    assert 1 <= found["n"] <= 9  # type: ignore[operator]
+    assert study.optuna.get_trials()[0].params == found
+    claim, trial_id = begun(other, 1)
+    assert ask(other, claim, trial_id, "x", asked["x"]) != 0.25
 
 
 def test_failing_sampler_is_replaced_by_chance(

@@ -130,6 +130,15 @@ def test_studies_of_the_same_objective_and_data_are_found(
         assert launch(database, f"without-{number}", **options).spec.learned == ()
 
 
+def test_objective_that_names_its_parameters_while_it_runs_learns_too(database: Database) -> None:
+    script = {"open_space": True, "epochs": None, "space": {}, "declares_direction": False}
+    earlier(database, "before", open_space=True, space={}, epochs=None)
+    for study, options in (("found", {}), ("named", {"learn_from": "before", "seed": 1})):
+        new = launch(database, study, script, **options)
+        assert names(new) == ["before"]
+        assert starting_points(new.spec)[0] == {"x": (LEAST - 1) / 10}
+
+
 @pytest.mark.parametrize(
     ("option", "options", "reason"),
     [
