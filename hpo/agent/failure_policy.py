@@ -31,7 +31,8 @@ _REMEDIES = {
     Outcome.OUT_OF_MEMORY: "use fewer --workers, a larger --memory-per-worker or --gpu-share if you set one, or"
     " smaller models and batches (--param), in another study",
     Outcome.DIVERGED: "narrow the search space to smaller steps (--param) in another study",
-    Outcome.INFEASIBLE: "narrow the search space to configurations that can be built (--param) in another study",
+    Outcome.INFEASIBLE: "narrow the search space to configurations that can be built (--param), or widen the bound that"
+    " they violate (--constraint), in another study",
 }
 _OTHER_REMEDY = "use another --pruner in another study, or more --trials"
 
@@ -125,6 +126,8 @@ def _bug(failure: Failure) -> tuple[str, str]:
 
 
 def _remedy(failure: Failure, study: str) -> str:
+    if failure.error.startswith(FigureUnknownError.__name__):
+        return "name one of these in another study, or give it with run.measure()"
     if failure.outcome is Outcome.BUG:
         return (
             "fix the objective, or raise hpo.Infeasible where a configuration cannot work"

@@ -25,8 +25,8 @@ class Results:
     """One data frame per kind of record; times are in UTC."""
 
     trials: pd.DataFrame
-    """Index `number`: state, value, epochs, seconds, attempts, created_at, why, and one column `param_…` per
-    parameter."""
+    """Index `number`: state, value, epochs, seconds, attempts, created_at, why, one column `figure_…` per
+    figure that the study asks for, and one column `param_…` per parameter."""
     epochs: pd.DataFrame
     """Index `number`, `epoch`: seconds, attempt_id, created_at, and one column per metric, with
     `metric_` before the name of a metric that is called like one of these."""

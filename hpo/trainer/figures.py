@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from objectives.errors import FigureUnknownError
-from objectives.figures import EPOCH_SECONDS, Constraint, ConstraintViolatedError, first_problem, unknown
+from objectives.figures import EPOCH_SECONDS, Constraint, ConstraintViolatedError, first_problem
 
 
 class RequestedFigures:
@@ -49,6 +49,6 @@ class RequestedFigures:
         for name in self._requested:
             if name not in known:
                 raise FigureUnknownError(
-                    f"trials have no figure {name!r} for --constraint or --also-minimize: {unknown(name, known)}, in"
-                    " another study, or give it with run.measure()"
+                    f"trials have no figure {name!r} for --constraint or --also-minimize, but"
+                    f" {', '.join(sorted(known))}"
                 )

@@ -59,6 +59,16 @@ def test_metric_that_no_report_has_stops_the_agents_at_the_first_trial() -> None
     )
 
 
+def test_figure_that_no_trial_has_stops_the_agents_at_the_first_trial() -> None:
+    unknown = bug(
+        "FigureUnknownError: trials have no figure 'a' for --constraint or --also-minimize, but loss"
+    )
+    assert str(failure_policy.same_bug([unknown], "s", 3)) == (
+        f"1 trial has failed with {unknown.error}, and none has finished: name one of these in another study, or give"
+        " it with run.measure(), then hpo launch or hpo resume"
+    )
+
+
 def test_killed_trials_are_no_bug_of_the_objective() -> None:
     error = str(failure_policy.same_bug([LOST], "s", 1))
     assert error.startswith("1 trial has failed with lost 3 times")

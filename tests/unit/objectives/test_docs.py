@@ -96,9 +96,9 @@ def test_every_member_of_run_is_documented():
 
 def test_the_example_of_figures_trains():
     namespace: dict[str, Any] = {"__name__": "docs_figures"}
-    (code,) = code_of((DOCS / "how-to" / "constraints.md").read_text(encoding="utf-8"))
-    exec(compile(code, "docs", "exec"), namespace)
-    assert validation.problem(namespace["Polynomial"]) is None
+    for code in code_of((DOCS / "how-to" / "constraints.md").read_text(encoding="utf-8")):
+        exec(compile(code, "docs", "exec"), namespace)
+    assert [validation.problem(namespace[name]) for name in ("Digits", "Polynomial")] == [None] * 2
     run = LocalRun(3)
     run.figures = ("coefficients",)
     namespace["Polynomial"]().train({"degree": 1}, run)
