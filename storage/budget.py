@@ -199,13 +199,13 @@ def set_budget(connection: Connection, study_id: int, trials: int) -> None:
 def lock_study(connection: Connection, study_id: int) -> Row[Any] | None:
     """Prevent reservations and claims until the transaction ends.
 
-    Returns the study's desired_state, and of its spec the seed, the pruner, the epochs, the rungs, the number of
-    configurations and the repeats, as text.
+    Returns the study's desired_state, and of its spec the seed, the pruner, the epochs, the rungs, whether a model
+    of curves decides at them, the number of configurations and the repeats, as text.
     """
     return connection.execute(
         text(
             "SELECT desired_state, spec->>'seed' AS seed, spec->>'pruner' AS pruner, spec->>'epochs' AS epochs,"
-            " spec->>'rungs' AS rungs,"
+            " spec->>'rungs' AS rungs, spec->>'curve_model' AS curve_model,"
             " spec->>'configurations' AS configurations, spec->>'repeats' AS repeats"
             " FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
         ),

@@ -17,6 +17,7 @@ from hpo.errors import StudyConflictError
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import FreezeThaw
 from storage import attempts, budget, configurations, goals, repeats, rungs
+from storage.advice import Advice, available
 from storage.attempts import NEXT
 from storage.budget import Counts
 from storage.configurations import Contains
@@ -65,10 +66,12 @@ def claim(
     lease_seconds: float,
     contains: Contains | None = None,
     epochs: int | None = None,
+    advice: Advice | None = None,
 ) -> Claim | NoWork:
     """Lease a waiting reservation, else a paused trial that goes on, else a new reservation.
 
-    `contains` is that of a finite space that has changed since the study began.
+    `contains` is that of a finite space that has changed since the study began; `advice` is that of a model of the
+    trials' curves, where one decides.
     Where none is left, a slot takes over the last prefetched trial of another agent, which would start it later.
     Where nothing is left to train, trials that are still paused are decided as pruned.
 
@@ -89,7 +92,7 @@ def claim(
     held = _held(connection, agent_id, slot)
     if held is not None:
         return _read(connection, held)
-    chosen = _chosen(connection, study_id, study, agent_id, host, device, contains)
+    chosen = _chosen(connection, study_id, study, agent_id, host, device, contains, advice)
     if isinstance(chosen, NoWork):
         return chosen
     attempt_id: int = connection.execute(
@@ -126,6 +129,7 @@ def _chosen(
     host: str,
     device: str,
     contains: Contains | None,
+    advice: Advice | None,
 ) -> _Chosen | NoWork:
     """Return the reservation that a free slot trains next, or the reason why there is none."""
     reached = goals.end_if_reached(connection, study_id, contains)
@@ -137,26 +141,53 @@ def _chosen(
         return NoWork.EPOCHS
     rule = rungs.rule_of(study)
     reservation_id = _waiting(connection, study_id)
-    # In a finite space of which all trials have begun, the best paused ones go on as they would at the budget's end.
-    if reservation_id is None and rule is not None and reached in ("", "space"):
-        reservation_id = _thawed(connection, study_id, counts, rule, host)
     if reservation_id is not None:
         return _Chosen(reservation_id=reservation_id)
-    room = counts is None or counts.begun < counts.budget
-    if room and _begins(connection, study_id, study, contains):
+    begins = (counts is None or counts.begun < counts.budget) and begins_within(
+        connection, study_id, study, contains
+    )
+    # In a finite space of which all trials have begun, the best paused ones go on as they would at the budget's end.
+    if rule is not None and reached in ("", "space"):
+        if rule.modelled:
+            reservation_id = _advised(connection, study_id, host, advice, begins=begins)
+        else:
+            reservation_id = _thawed(connection, study_id, counts, rule, host)
+        if reservation_id is not None:
+            return _Chosen(reservation_id=reservation_id)
+    if begins:
         return _Chosen(reservation_id=_reserve(connection, study_id, int(study.seed or 0)), fresh=True)
-    if rule is not None and (counts or budget.count(connection, study_id)).held == 0:
-        # All that is left is paused.
-        rungs.end_paused(connection, study_id)
-        return NoWork.DONE
+    counts = counts or budget.count(connection, study_id)
+    if rule is not None and counts.held == 0:
+        goes_on = rule.modelled and reached in ("", "space")
+        return _last(connection, study_id, counts, rule, advice) if goes_on else _end(connection, study_id)
     reservation_id = _take_prefetched(connection, study_id, agent_id) if device != NEXT else None
     if reservation_id is None:
         return NoWork.ELSEWHERE
     return _Chosen(reservation_id=reservation_id, untrained=not _was_trained(connection, reservation_id))
 
 
-def _begins(connection: Connection, study_id: int, study: Row[Any], contains: Contains | None) -> bool:
-    """Whether another trial may begin within the budget."""
+def _last(
+    connection: Connection, study_id: int, counts: Counts, rule: FreezeThaw, advice: Advice | None
+) -> _Chosen | NoWork:
+    """Return the trial that goes on where the model prefers none and all that is left is paused, or end the study."""
+    if advice is not None and advice.paused != counts.paused:
+        # Trials have paused since: the model has not judged them.
+        return NoWork.ELSEWHERE
+    thawed = rule.finalist(rungs.read(connection, study_id, rule), counts.complete)
+    if thawed is None:
+        return _end(connection, study_id)
+    rungs.thaw(connection, thawed)
+    return _Chosen(reservation_id=thawed)
+
+
+def _end(connection: Connection, study_id: int) -> NoWork:
+    """End a study of which only paused trials are left."""
+    rungs.end_paused(connection, study_id)
+    return NoWork.DONE
+
+
+def begins_within(connection: Connection, study_id: int, study: Row[Any], contains: Contains | None) -> bool:
+    """Whether another trial may begin if the budget has room for it; of `study`, its repeats and its configurations."""
     if study.repeats is not None:
         turn = repeats.turn(connection, study_id, contains)
         if turn is not Turn.SEARCH:
@@ -187,6 +218,29 @@ def _thawed(
         thawed = rungs.on_host(connection, study_id, rule, rung, host, anyway=not begins)
     elif counts is not None and counts.held == 0 and not begins:
         thawed = rule.finalist(standings, counts.complete)
+    if thawed is not None:
+        rungs.thaw(connection, thawed)
+    return thawed
+
+
+def _advised(
+    connection: Connection,
+    study_id: int,
+    host: str,
+    advice: Advice | None,
+    *,
+    begins: bool,
+) -> int | None:
+    """Thaw the first trial of the model's ranking that is still paused, and return its reservation.
+
+    It is None where a new configuration comes first. Trials that other hosts paused wait until none is left.
+    """
+    if advice is None:
+        return None
+    paused = available(connection, study_id, advice, rungs.other_hosts(connection, study_id, host))
+    ranked = [one for one in advice.ranked if (begins if one is None else one in paused)]
+    here = [one for one in ranked if one is None or not paused[one]]
+    thawed = next(iter(here or ranked), None)
     if thawed is not None:
         rungs.thaw(connection, thawed)
     return thawed

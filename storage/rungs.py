@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from hpo.outcomes import Outcome
-from hpo.search.freeze_thaw import NAME, FreezeThaw, Paused, Rung, levels_of
+from hpo.search.freeze_thaw import NAME, FreezeThaw, Paused, Rung, rule_for
 from storage import attempts, budget
 from storage.optuna import trials as optuna_trials
 from storage.repeats import IS_REPEAT
@@ -24,14 +24,21 @@ def rule_of(study: Row[Any]) -> FreezeThaw | None:
     """Return the rule of a study's row as `budget.lock_study` returns it; None for studies that pause no trials."""
     if study.pruner != NAME or study.epochs is None:
         return None
-    epochs, rungs = int(study.epochs), json.loads(study.rungs or "[]")
-    return FreezeThaw(epochs=epochs, levels=levels_of(epochs, rungs)) if rungs else FreezeThaw(epochs=epochs)
+    return rule_for(int(study.epochs), json.loads(study.rungs or "[]"), modelled=study.curve_model == "true")
 
 
-def judge(connection: Connection, attempt_id: int, rule: FreezeThaw, scores: Mapping[int, float]) -> bool:
+def judge(
+    connection: Connection,
+    attempt_id: int,
+    rule: FreezeThaw,
+    scores: Mapping[int, float],
+    *,
+    goes_on: bool = False,
+) -> bool:
     """Store the scores of an attempt's trial by rung; return whether it is paused now; can be repeated.
 
     The attempt stays live until its trainer has ended. A rung that the trial has passed does not judge it again.
+    `goes_on` is the decision of a model, where one decides.
 
     Raises:
         LeaseLostError: another agent has ended the attempt.
@@ -54,6 +61,11 @@ def judge(connection: Connection, attempt_id: int, rule: FreezeThaw, scores: Map
     ]
     if not new:
         return False
+    if rule.modelled:
+        score = scores[new[-1]]
+        if not (goes_on and math.isfinite(score)):
+            _pause(connection, reservation_id, new[-1], score if math.isfinite(score) else math.inf)
+        return not (goes_on and math.isfinite(score))
     standing = connection.execute(
         text(
             "SELECT own.score, count(*) AS reached,"
@@ -65,11 +77,15 @@ def judge(connection: Connection, attempt_id: int, rule: FreezeThaw, scores: Map
     ).one()
     if rule.continues(new[-1], rank=standing.rank, reached=standing.reached, score=standing.score):
         return False
+    _pause(connection, reservation_id, new[-1], standing.score)
+    return True
+
+
+def _pause(connection: Connection, reservation_id: int, epoch: int, score: float) -> None:
     connection.execute(
         text("UPDATE hpo.trials SET paused_epoch = :e, paused_score = :score WHERE reservation_id = :t"),
-        {"t": reservation_id, "e": new[-1], "score": standing.score},
+        {"t": reservation_id, "e": epoch, "score": score},
     )
-    return True
 
 
 def _store(connection: Connection, study_id: int, reservation_id: int, epoch: int, score: float) -> bool:
@@ -147,6 +163,11 @@ _OTHER_HOSTS = (
 )
 
 
+def other_hosts(connection: Connection, study_id: int, host: str) -> list[str]:
+    """Return the other hosts that have agents of the study."""
+    return list(connection.execute(text(_OTHER_HOSTS), {"s": study_id, "host": host}).scalars())
+
+
 def on_host(
     connection: Connection, study_id: int, rule: FreezeThaw, rung: Rung, host: str, *, anyway: bool
 ) -> int | None:
@@ -156,7 +177,7 @@ def on_host(
     take them: it is None then, or the best of them `anyway`.
     """
     assert rung.best_paused is not None
-    others = list(connection.execute(text(_OTHER_HOSTS), {"s": study_id, "host": host}).scalars())
+    others = other_hosts(connection, study_id, host)
     if not others:
         return rung.best_paused.trial
     found = connection.execute(

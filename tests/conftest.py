@@ -11,7 +11,6 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -280,9 +279,6 @@ def complete_documents(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.fixture
 def thirds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let freeze-thaw judge after a ninth and a third of the epochs, of which one in three trials goes on."""
-    from hpo.search.freeze_thaw import FreezeThaw
     from tests.specs import THIRDS
 
-    rule = partial(FreezeThaw, levels=THIRDS)
-    monkeypatch.setattr("storage.rungs.FreezeThaw", rule)
-    monkeypatch.setattr("hpo.search.pruners.FreezeThaw", rule)
+    monkeypatch.setattr("hpo.search.freeze_thaw.LEVELS", THIRDS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc", "grid")
+SAMPLERS = ("tpe", "curves", "random", "gp", "cmaes", "qmc", "grid")
+CURVES = "curves"
+"""The sampler that proposes by freeze-thaw's model of learning curves."""
 GRID = "grid"
 """The sampler that trains each configuration of a finite space once."""
 FREEZE_THAW = "freeze-thaw"

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo.options.defaults import CODES, DIRECTIONS, ENGINES, GRID, PRUNERS, SAMPLERS, SPACES, LaunchDefaults
+from hpo.options.defaults import (
+    CODES,
+    CURVES,
+    DIRECTIONS,
+    ENGINES,
+    GRID,
+    PRUNERS,
+    SAMPLERS,
+    SPACES,
+    LaunchDefaults,
+)
 from hpo.options.fields import ANY_NUMBER, COUNT, NONE, NUMBER, SLOTS, Range, option_field
 from hpo.options.hosts import AgentOptions, RayOptions
 from hpo.options.images import ImageOptions
@@ -183,10 +193,10 @@ class LaunchRequest:
         None,
         "Algorithm that proposes the next configuration; a launch may change it for the rest of a study. None is "
         "trained twice, and a study ends when all of a finite space are trained. grid: all of a finite space, in an "
-        "order that --seed shuffles.",
+        "order that --seed shuffles. curves: by a model of learning curves, with --pruner freeze-thaw.",
         kind=SAMPLERS,
         show_default=_for_new(
-            f"{GRID} if --trials suffice for the whole space, else {LaunchDefaults.sampler},"
+            f"{GRID} if --trials suffice for the whole space, else {LaunchDefaults.sampler}, {CURVES} if trials pause,"
         ),
     )
     pruner: str | None = option_field(

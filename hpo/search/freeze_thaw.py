@@ -36,6 +36,16 @@ Earlier rungs save more epochs on some objectives, but on others the best trials
 """
 
 
+PARTS = 8
+"""Steps of a trial after which a model of its curve decides, chosen by `bench/search`."""
+
+
+def steps_of(epochs: int) -> tuple[Level, ...]:
+    """Return the rungs at which a model decides; how many trials go on is not fixed."""
+    step = max(1, round(epochs / PARTS))
+    return tuple(Level(Fraction(epoch, epochs), 1) for epoch in range(step, epochs, step))
+
+
 def levels_of(epochs: int, rungs: Iterable[Sequence[int]]) -> tuple[Level, ...]:
     """Return the levels of rungs as a study stores them: each an epoch, and the trials of which one goes on."""
     return tuple(Level(Fraction(epoch, epochs), one_in) for epoch, one_in in rungs)
@@ -70,6 +80,8 @@ class FreezeThaw:
     levels: tuple[Level, ...] = LEVELS
     shown_from: Fraction = Fraction(0)
     """Part of the epochs from which on a paused trial is shown to the sampler as pruned; before, as one that runs."""
+    modelled: bool = False
+    """Whether a model of the curves decides which trials pause and go on, in place of their ranks."""
     finalists: int = 1
     """Complete trials that a study gets at least: the best paused ones continue at its end until it has them."""
 
@@ -123,6 +135,25 @@ class FreezeThaw:
             if rung.best_paused is not None and math.isfinite(rung.best_paused.score):
                 return rung.best_paused.trial
         return None
+
+
+MODELLED_FINALISTS = 3
+"""Trials that a study whose model decides trains to the end at least."""
+
+
+def rule_for(epochs: int, rungs: Sequence[Sequence[int]], *, modelled: bool) -> FreezeThaw:
+    """Return the rule of a study with these rungs, as it stores them; without any, with the default ones."""
+    levels = levels_of(epochs, rungs) if rungs else steps_of(epochs) if modelled else LEVELS
+    if not modelled:
+        return FreezeThaw(epochs=epochs, levels=levels)
+    return FreezeThaw(
+        epochs=epochs,
+        levels=levels,
+        modelled=True,
+        # Another sampler that the user has chosen must not learn from early values.
+        shown_from=LEVELS[0].part,
+        finalists=MODELLED_FINALISTS,
+    )
 
 
 class Ladder:

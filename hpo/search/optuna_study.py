@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.search.asking import QUIET, STARTING_ATTRIBUTE, Asking, declared, suggested, unwritten
+from hpo.search.curve_model.sampler import Propose
 from hpo.search.front_storage import FrontStorage
 from hpo.search.paused_trials import PausedTrials
 from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
@@ -52,8 +53,12 @@ class Search:
         spec: StudySpec,
         storage: optuna.storages.BaseStorage,
         read_paused: Callable[[], Mapping[int, int]] = dict,
+        propose: Propose | None = None,
     ) -> None:
-        """`read_paused` returns the epochs at which freeze-thaw has paused trials, by Optuna's trial_id."""
+        """`read_paused` returns the epochs at which freeze-thaw has paused trials, by Optuna's trial_id.
+
+        `propose` is the model's, for `--sampler curves`.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._spec = spec
         self._study_id = study_id
@@ -62,7 +67,7 @@ class Search:
         self._study = optuna.load_study(
             study_name=name,
             storage=storage,
-            sampler=build_sampler(spec),
+            sampler=build_sampler(spec, propose),
             pruner=build_pruner(spec),
         )
         view: optuna.storages.BaseStorage = storage

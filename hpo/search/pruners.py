@@ -119,9 +119,7 @@ def freeze_thaw_of(spec: StudySpec) -> FreezeThaw | None:
     """Return the rule by which trials of a study pause; None if they never do."""
     if spec.pruner != freeze_thaw.NAME or spec.epochs is None:
         return None
-    if not spec.rungs:
-        return FreezeThaw(epochs=spec.epochs)
-    return FreezeThaw(epochs=spec.epochs, levels=freeze_thaw.levels_of(spec.epochs, spec.rungs))
+    return freeze_thaw.rule_for(spec.epochs, spec.rungs, modelled=spec.curve_model)
 
 
 def epochs_left(spec: StudySpec, trials: int, epochs: int) -> int:

@@ -13,8 +13,10 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from hpo.errors import MissingDependencyError
+from hpo.options.defaults import CURVES
 from hpo.search.belief import BelievingSampler
 from hpo.search.cmaes_state import StoredCmaEsSampler
+from hpo.search.curve_model.sampler import CurveSampler, Propose
 from hpo.search.repeatable import NumberedQMCSampler, RepeatableSampler
 from hpo.search.spec import StudySpec
 from hpo.search.starting_points import starting_points
@@ -53,6 +55,8 @@ SAMPLERS = {
         believes=True,
         subsamples=True,
     ),
+    # The model belongs to an agent (`hpo.agent.store.advisor`), which reads the curves.
+    CURVES: Sampler(lambda _, seed: RandomSampler(seed=seed)),
     "random": Sampler(lambda _, seed: RandomSampler(seed=seed), learns=False),
     # Conditional parameters are left to a random sampler by the others, with a warning in every trial.
     "gp": Sampler(
@@ -104,13 +108,17 @@ def check_sampler(name: str) -> None:
         )
 
 
-def build_sampler(spec: StudySpec) -> BaseSampler:
+def build_sampler(spec: StudySpec, propose: Propose | None = None) -> BaseSampler:
     """Return the study's sampler, whose proposals depend on the seed, the trial's number and the other trials alone.
+
+    `propose` is the model's of the sampler `curves`, which without it draws at random.
 
     Raises:
         MissingDependencyError: the sampler needs a package that is not installed.
     """
     check_sampler(spec.sampler)
+    if spec.sampler == CURVES and propose is not None:
+        return RepeatableSampler(lambda seed: CurveSampler(spec.space, propose, seed), spec.seed, spec.space)
     return _repeatable(SAMPLERS[spec.sampler], spec)
 
 

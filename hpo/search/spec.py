@@ -64,6 +64,8 @@ class StudySpec:
     """Earlier numbers of epochs, after which a trial goes on with a new schedule: `--epochs` was raised."""
     takes_restarts: bool = False
     """Whether the objective can do so: the best trials' checkpoints are kept for it."""
+    curve_model: bool = False
+    """Whether a model of learning curves decides at the rungs, in place of the trials' ranks."""
     seed: int = LaunchDefaults.seed
     data: DataOptions = field(default_factory=DataOptions)
     startup: int = 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
@@ -45,6 +45,9 @@ from storage.reservations import OpenReservations
 
 log = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from hpo.agent.store.advisor import Advisor
+
 T = TypeVar("T")
 
 CLOSED_OUTSIDE = "its Optuna trial was closed by another program, outside this service"
@@ -75,14 +78,32 @@ class TrialStore:
         self._data = ""
         self._freeze_thaw = freeze_thaw_of(spec)
         self._contains = spec.contains if spec.space_changed else None
+        self._advisor = self._new_advisor(study_id)
         trained = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
         self.agent_id = self._session.join(len(devices), trained, times.lease_seconds)
-        self._search = self._call(lambda: Search(study_id, spec, database.optuna, self._read_paused))
+        self._search = self._call(
+            lambda: Search(
+                study_id,
+                spec,
+                database.optuna,
+                self._read_paused,
+                None if self._advisor is None else self._advisor.propose,
+            )
+        )
         self._optuna_trials = OptunaTrials(self._session, database, study_id, spec, self._search)
         self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
         self._figures = TrialFigures(self._session, spec)
         self._tells = Tells(self._session, study_id, self._search)
         self._snapshots = Snapshots(self._session, study_id, maximize=spec.direction == "maximize")
+
+    def _new_advisor(self, study_id: int) -> Advisor | None:
+        rule = self._freeze_thaw
+        if rule is None or not rule.modelled:
+            return None
+        # SciPy's optimizers, which most studies do not need, take 0.2 s to import.
+        from hpo.agent.store.advisor import Advisor
+
+        return Advisor(self._session, study_id, self.spec, rule)
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         """Reserve a trial for a slot, or return the reason why there is none."""
@@ -96,6 +117,7 @@ class TrialStore:
             self.times.lease_seconds,
             self._contains,
             self.spec.epochs,
+            advice=None if self._advisor is None else self._advisor.advice(),
         )
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
@@ -211,7 +233,10 @@ class TrialStore:
     def pauses(self, attempt_id: int, scores: Mapping[int, float]) -> bool:
         """Keep a trial's scores by rung of freeze-thaw; return whether it is paused, so that its trainer must end."""
         rule = self._freeze_thaw
-        return rule is not None and self._write(rungs.judge, attempt_id, rule, scores)
+        if rule is None:
+            return False
+        goes_on = self._advisor is not None and self._advisor.continues(attempt_id, scores)
+        return self._write(rungs.judge, attempt_id, rule, scores, goes_on=goes_on)
 
     def replay(self, attempt_id: int, trial_id: int) -> None:
         """Let the pruner judge the recorded epochs of a resumed trial again, where its notes on them are gone.

@@ -135,6 +135,7 @@ def _is_spec(value: Any) -> bool:
         and all(_whole(epoch, COUNT) and _whole(one_in, COUNT) for epoch, one_in in spec.rungs)
         and all(_whole(epoch, COUNT) for epoch in spec.restarts)
         and type(spec.takes_restarts) is bool
+        and isinstance(spec.curve_model, bool)
         and _whole(spec.startup, NUMBER)
         and (spec.checkpoint_quota_bytes is None or _is_id(spec.checkpoint_quota_bytes))
         and all(limit is None or _whole(limit, COUNT) for limit in (spec.patience, spec.max_epochs))

@@ -23,7 +23,13 @@ from hpo.options.requests import LaunchRequest
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
 from hpo.study.definition import learn_from, twin, versions
-from hpo.study.definition.launch_options import check_figures, check_front, check_grid, check_open_space
+from hpo.study.definition.launch_options import (
+    check_curves,
+    check_figures,
+    check_front,
+    check_grid,
+    check_open_space,
+)
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.raised_epochs import extend_trials, with_raised_epochs
 from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, with_metric
@@ -113,6 +119,7 @@ def planned_spec(
     spec = replace(spec, learned=learn_from.learned(database, request, spec, existing))
     check_grid(spec)
     check_front(spec)
+    check_curves(spec)
     return spec
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpo.errors import StudyConflictError, UsageError
-from hpo.options.defaults import GRID, NO_PRUNER
+from hpo.options.defaults import CURVES, GRID, NO_PRUNER
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchRequest
 from hpo.search import finite, freeze_thaw
@@ -99,6 +99,21 @@ def check_front(spec: StudySpec) -> None:
         raise UsageError(
             f"--sampler {spec.sampler} minimizes one objective, and the study has --also-minimize"
             f" {spec.also_minimize}: use tpe, gp, random or qmc"
+        )
+
+
+def check_curves(spec: StudySpec) -> None:
+    """Raise UsageError if the study's sampler is the model of curves, which the study does not have."""
+    if spec.sampler == CURVES and not spec.curve_model:
+        reason = (
+            "the objective names its parameters while it runs"
+            if spec.open_space
+            else f"the study was not created with --pruner {freeze_thaw.NAME}"
+            if spec.pruner != freeze_thaw.NAME or spec.rungs
+            else "the space has no parameter"
+        )
+        raise UsageError(
+            f"--sampler {CURVES} proposes by the learning curves of paused trials, but {reason}: use another sampler"
         )
 
 

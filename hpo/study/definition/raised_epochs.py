@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from hpo import formatting
 from hpo.errors import StudyConflictError
+from hpo.options.defaults import CURVES, LaunchDefaults
 from hpo.options.requests import LaunchRequest
 from hpo.process.identity import is_dead
 from hpo.search import freeze_thaw
@@ -32,7 +33,8 @@ def with_raised_epochs(
         StudyConflictError: its trials cannot go on.
     """
     spec, rule = study.spec, freeze_thaw_of(study.spec)
-    if not study.begun or spec.epochs is None or (request.epochs or 0) <= spec.epochs:
+    epochs = request.epochs or 0
+    if not study.begun or spec.epochs is None or epochs <= spec.epochs:
         return study
     obstacle = (
         f"--pruner {spec.pruner} ends trials for good, and only {freeze_thaw.NAME} lets them go on"
@@ -49,11 +51,22 @@ def with_raised_epochs(
     ended = (spec.epochs, freeze_thaw.LEVELS[-1].one_in)
     raised = replace(
         spec,
-        epochs=request.epochs,
+        epochs=epochs,
         restarts=(*spec.restarts, spec.epochs),
-        rungs=(*rule.one_in.items(), ended),
+        rungs=(*(() if rule.modelled else rule.one_in.items()), ended),
     )
+    if rule.modelled:
+        raised = _without_model(raised, study.reserved)
     return replace(study, spec=raised)
+
+
+def _without_model(spec: StudySpec, reserved: int) -> StudySpec:
+    """Return a spec by whose rung trials are ranked: only the best third have kept the checkpoints that go on."""
+    spec = replace(spec, curve_model=False)
+    if spec.sampler != CURVES:
+        return spec
+    earlier = (*spec.earlier_samplers, (CURVES, reserved))
+    return replace(spec, sampler=LaunchDefaults.sampler, earlier_samplers=earlier)
 
 
 def extend_trials(connection: Connection, study: LaunchedStudy, spec: StudySpec) -> int:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from hpo.errors import (
     StudyConflictError,
 )
-from hpo.options.defaults import GRID, NO_PRUNER, LaunchDefaults
+from hpo.options.defaults import CURVES, GRID, NO_PRUNER, LaunchDefaults
 from hpo.options.fields import NONE
 from hpo.options.requests import LaunchRequest
 from hpo.search import finite
@@ -158,6 +158,10 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         also_minimize=request.also_minimize,
         **_limits(request),
     )
+    # A model needs parameters that it knows before a trial begins.
+    spec = replace(spec, curve_model=freeze_thaw_of(spec) is not None and bool(space))
+    if spec.curve_model and request.sampler is None and spec.sampler != GRID:
+        spec = replace(spec, sampler=CURVES)
     rule = freeze_thaw_of(spec)
     return spec if rule is None else replace(spec, rungs=tuple(rule.one_in.items()))
 
@@ -180,7 +184,8 @@ def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> L
         value=request.value or (stored.value if same and stored.value != stored.objective_value else None),
         limit=request.limit or stored.data.limit,
         folds=request.folds or (stored.data.folds if same else None),
-        sampler=request.sampler or stored.sampler,
+        # The model of curves comes with its pruner.
+        sampler=request.sampler or (None if stored.sampler == CURVES else stored.sampler),
         pruner=request.pruner or stored.pruner,
         constraint=request.constraint or stored.constraints,
         also_minimize=request.also_minimize or stored.also_minimize,

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from hpo.cli import commands as commands_package
 from hpo.cli.main import SECTIONS, cli
-from hpo.options.defaults import GRID, PRUNERS, SAMPLERS, LaunchDefaults
+from hpo.options.defaults import CURVES, GRID, PRUNERS, SAMPLERS, LaunchDefaults
 from hpo.search import pruners, samplers
 from objectives.data.shipped import SHIPPED
 
@@ -131,7 +131,9 @@ def test_help_shows_actual_defaults() -> None:
     printed = " ".join(CliRunner().invoke(cli, ["launch", "--help"]).output.split())
     defaults = LaunchDefaults()
     pruner = f"{defaults.pruner}, or {defaults.pruner_of_many} from {defaults.many_trials} trials on,"
-    sampler = f"{GRID} if --trials suffice for the whole space, else {defaults.sampler},"
+    sampler = (
+        f"{GRID} if --trials suffice for the whole space, else {defaults.sampler}, {CURVES} if trials pause,"
+    )
     for value in (defaults.trials, sampler, pruner, defaults.seed, defaults.max_failed):
         assert f"default: {value} for a new study" in printed
 

@@ -59,9 +59,10 @@ def test_conflict_with_a_study_started_meanwhile_is_refused(database: Database) 
 
 def test_study_keeps_the_rungs_of_freeze_thaw_that_it_began_with(database: Database) -> None:
     begun = enrolled(database, pruner="freeze-thaw")
-    assert begun.spec.rungs == ((2, 3),)
+    assert (begun.spec.rungs, begun.spec.curve_model) == (((1, 1), (2, 1), (3, 1)), True)
+    assert begun.spec.sampler == "curves"
     assert enrolled(database, find(database, "s"), max_failed=3).spec.rungs == begun.spec.rungs
-    stored = replace(begun.spec, rungs=((1, 2), (3, 4)))
+    stored = replace(begun.spec, rungs=((1, 2), (3, 4)), curve_model=False)
     rule = freeze_thaw_of(stored)
     assert rule is not None
     assert (rule.rungs, rule.quota(1, 9), rule.quota(3, 9)) == ((1, 3), 4, 2)
@@ -99,7 +100,8 @@ def test_raised_epochs_pause_complete_trials_and_restart_their_schedule(database
 
     for _ in range(2):
         spec = launched(epochs=12).spec
-        assert (spec.epochs, spec.restarts, spec.rungs) == (12, (9,), ((3, 3), (9, 3)))
+        assert (spec.epochs, spec.restarts, spec.rungs) == (12, (9,), ((9, 3),))
+        assert (spec.curve_model, spec.sampler, spec.earlier_samplers) == (False, "tpe", (("curves", 4),))
     assert StudySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     rows = "SELECT outcome, paused_epoch, paused_score, value FROM hpo.trials ORDER BY reservation_id"
     assert [tuple(row) for row in database.transaction(lambda c: c.execute(text(rows)).all())] == [

@@ -1,0 +1,1 @@
+"""A model of learning curves over the parameters of a study."""
