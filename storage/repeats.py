@@ -243,8 +243,9 @@ def read_plateau(connection: Connection, study_id: int, *, maximize: bool) -> Pl
 def noise_of(connection: Connection, study_id: int, *, maximize: bool) -> Noise | None:
     """Return the noise of the best value: of the best trial, or of one that is not worse by more than its noise."""
     best = _best(connection, study_id, maximize=maximize)
+    wanted = int(_study(connection, study_id).repeats or REPEATS)
     for noise in reversed(read(connection, study_id)):
-        if best is None or noise.open or noise.deviation is None:
+        if best is None or noise.begun < wanted or noise.open or noise.deviation is None:
             continue
         value = connection.execute(
             text("SELECT value FROM hpo.trials WHERE study_id = :s AND number = :n"),

@@ -43,11 +43,7 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     if spec.get("value", "last") != spec.get("objective_value", "last"):
         arguments += ["--value", spec["value"]]
     arguments += ["--sampler", spec["sampler"], "--pruner", spec["pruner"], "--seed", str(spec["seed"])]
-    arguments += [part for text in spec.get("constraints", ()) for part in ("--constraint", text)]
-    if spec.get("also_minimize"):
-        arguments += ["--also-minimize", spec["also_minimize"]]
-    if spec.get("learned"):
-        arguments += ["--learn-from", ",".join(earlier["study"] for earlier in spec["learned"])]
+    arguments += _of_search(spec)
     if data.get("limit") is not None:
         arguments += ["--limit", str(data["limit"])]
     if data.get("folds") is not None:
@@ -87,6 +83,20 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
         lines.append(shlex.join(arguments))
     lines.append(shlex.join(["hpo", "report", "--study", study.name]))
     return lines
+
+
+def _of_search(spec: Mapping[str, Any]) -> list[str]:
+    """Return the options that change which configurations are trained, apart from sampler and pruner."""
+    arguments = [part for text in spec.get("constraints", ()) for part in ("--constraint", text)]
+    if spec.get("also_minimize"):
+        arguments += ["--also-minimize", spec["also_minimize"]]
+    if spec.get("repeats") is not None:
+        arguments += ["--repeats", str(spec["repeats"])]
+    if spec.get("stop_when_flat"):
+        arguments.append("--stop-when-flat")
+    if spec.get("learned"):
+        arguments += ["--learn-from", ",".join(earlier["study"] for earlier in spec["learned"])]
+    return arguments
 
 
 def _images(data: Mapping[str, Any]) -> list[str]:

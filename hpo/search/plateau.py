@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LEAST_WINDOW = 20
-"""Trials over which the gain is measured at least."""
+LEAST_WINDOW = 30
+"""Trials over which the gain is measured at least, chosen by `bench.search.flatness`."""
 LEAST_BEFORE = 10
 """Trials before these at least."""
 LEAST_SINCE_BEST = 10

@@ -26,16 +26,20 @@ def goal_text(goals: Goals) -> str:
     if goals.plateau is not None:
         parts.append(_flat_text(goals, goals.plateau))
     if goals.configurations is not None:
-        parts.append(
-            f"all {goals.configurations} configurations of the space are trained once"
-            if goals.reached == "space"
-            else f"{goals.begun} of {goals.configurations} configurations of the space are begun"
-        )
+        parts.append(_space_text(goals.begun, goals.configurations, reached=goals.reached == "space"))
     if goals.max_epochs is not None:
         ended = ", so no trial goes on" if goals.reached == "epochs" else ""
         trained = formatting.counted(goals.epochs, "epoch")
         parts.append(f"--max-epochs {goals.max_epochs}: {trained} trained in all{ended}")
     return "; ".join(parts)
+
+
+def _space_text(begun: int, size: int, *, reached: bool) -> str:
+    if not reached:
+        return f"{begun} of {formatting.counted(size, 'configuration')} of the space begun"
+    if size == 1:
+        return "the only configuration of the space is trained"
+    return f"all {size} configurations of the space are trained once"
 
 
 def _flat_text(goals: Goals, plateau: Plateau) -> str:

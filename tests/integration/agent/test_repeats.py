@@ -145,44 +145,38 @@ def found_goals(database: Database, study: StoredStudy) -> goals.Goals:
 def test_search_measures_the_noise_and_ends_once_it_is_flat(database: Database) -> None:
     study = StoredStudy(database, spec(SPACE, stop_when_flat=True), budget=100)
     agent, other = study.agent(), study.agent()
-    assert (
-        goal_text(found_goals(database, study))
-        == "--stop-when-flat: judged once 30 trials or more have finished"
-    )
+    text = goal_text(found_goals(database, study))
+    assert text == "--stop-when-flat: judged once 40 trials or more have finished"
     tried = ended(agent, [0.5] * 9)
     tried.append(end(agent, 0.2))
-    ended(agent, [0.5] * 10)
+    ended(agent, [0.5] * 20)
     assert numbers(database, study) == {}
-    # Ten trials of twenty without a better one: the best is repeated three times, by all agents together.
-    claims = [agent.claim(slot, "cpu:0") for slot in range(2)] + [
-        other.claim(slot, "cpu:0") for slot in range(2)
-    ]
+    # Many trials without a better one: the best is repeated three times, by all agents together.
+    stores = (agent, agent, other, other)
+    claims = [store.claim(slot, "cpu:0") for slot, store in enumerate(stores)]
     sampled = []
-    for store, claim in zip((agent, agent, other, other), claims, strict=True):
+    for store, claim in zip(stores, claims, strict=True):
         assert isinstance(claim, Claim)
         sampled.append(store.sample(claim)[2]["x"])
     assert [x == tried[9] for x in sampled] == [True, True, True, False]
-    for store, claim, value in zip(
-        (agent, agent, other, other), claims, (0.19, 0.25, 0.31, 0.5), strict=True
-    ):
+    for store, claim, value in zip(stores, claims, (0.19, 0.25, 0.31, 0.5), strict=True):
         assert isinstance(claim, Claim)
         store.settle(claim.attempt_id, Outcome.COMPLETE, value)
-    assert numbers(database, study) == {20: 9, 21: 9, 22: 9}
+    assert numbers(database, study) == {30: 9, 31: 9, 32: 9}
     # Better by less than the noise: it is not measured again.
     ended(agent, [0.18, *[0.5] * 6])
     running, _ = begun(other)
-    text = goal_text(found_goals(database, study))
-    assert "judged once 30" in text
+    assert "judged once 40" in goal_text(found_goals(database, study))
     ended(agent, [0.5] * 2)
     assert agent.claim(0, "cpu:0") is NoWork.ELSEWHERE
     assert goal_text(found_goals(database, study)) == (
-        "--stop-when-flat: the last 20 of 30 trials gained 0.0200, no more than seeds differ (±0.0600), so no further"
+        "--stop-when-flat: the last 30 of 40 trials gained 0.0200, no more than seeds differ (±0.0600), so no further"
         " trial starts"
     )
     other.settle(running.attempt_id, Outcome.COMPLETE, 0.5)
     assert agent.claim(0, "cpu:0") is NoWork.DONE
     # The goal is removed.
-    study.change(replace(study.spec, stop_when_flat=False), budget=40)
+    study.change(replace(study.spec, stop_when_flat=False), budget=50)
     assert isinstance(study.agent().claim(0, "cpu:0"), Claim)
 
 
@@ -191,18 +185,17 @@ def test_search_that_gains_more_than_the_noise_goes_on_and_measures_again(databa
         database, spec(SPACE, stop_when_flat=True, repeats=2, direction="maximize"), budget=100
     )
     agent = study.agent()
-    ended(agent, [*[0.1] * 9, 0.2, *[0.1] * 10])
+    ended(agent, [*[0.1] * 9, 0.2, *[0.1] * 20])
     ended(agent, [0.19, 0.21])
     better = end(agent, 0.5)
     ended(agent, [0.1] * 9)
-    text = goal_text(found_goals(database, study))
-    assert text == (
-        "--stop-when-flat: the last 20 of 30 trials gained 0.3000, and the noise of seeds is not measured yet"
+    assert goal_text(found_goals(database, study)) == (
+        "--stop-when-flat: the last 30 of 40 trials gained 0.3000, and the noise of seeds is not measured yet"
     )
-    ended(agent, [0.1])
+    ended(agent, [0.1] * 2)
     assert ended(agent, [0.49, 0.51]) == [better] * 2
     assert "gained 0.3000, more than seeds differ (±0.0141)" in goal_text(found_goals(database, study))
     # The best of the first half is the best of all.
-    ended(agent, [0.1] * 11)
+    ended(agent, [0.1] * 20)
     assert agent.claim(0, "cpu:0") is NoWork.DONE
     assert found_goals(database, study).reached == "flat"
