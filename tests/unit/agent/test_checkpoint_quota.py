@@ -62,6 +62,17 @@ def test_paused_trial_is_removed_before_waiting_ones(tmp_path: Path) -> None:
     assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-4"}
 
 
+@pytest.mark.parametrize(("quota", "left"), [(None, ["1:8", "3:9"]), (5, ["1:8"]), (4, [])])
+def test_newest_checkpoints_of_complete_trials_that_may_go_on_are_removed_first(
+    tmp_path: Path, quota: int | None, left: list[str]
+) -> None:
+    fill(tmp_path)
+    found = OpenReservations(running=frozenset({2}), waiting=frozenset({4}), kept=(3, 1))
+    enforce_quota(tmp_path / "s", quota and quota * FILE, lambda: found, at_once)
+    names = sorted(f"{path.parent.name[6:]}:{int(path.stem[6:])}" for path in tmp_path.rglob("epoch-*"))
+    assert names == sorted([*left, "2:1", "2:2", "4:4", "4:5"])
+
+
 def test_newest_checkpoint_of_a_running_trial_stays(tmp_path: Path) -> None:
     assert enforce(tmp_path, 1) == (FILE, ["2:2"])
 
