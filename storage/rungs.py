@@ -278,18 +278,19 @@ def reopen(connection: Connection, study_id: int) -> int:
 def extend(connection: Connection, study_id: int, epoch: int) -> int:
     """Make the end of trials of so many epochs a rung at which all complete ones are paused; return their number.
 
-    Can be repeated.
+    Trials that repeat another one go on without being compared, as at other rungs. Can be repeated.
     """
     budget.lock_study(connection, study_id)
     reopened = connection.execute(
         text(
-            "WITH reopened AS (UPDATE hpo.trials SET paused_epoch = :e, paused_score ="
-            "   CASE WHEN s.spec->>'direction' = 'maximize' THEN -value ELSE value END,"
+            "WITH reopened AS (UPDATE hpo.trials t SET"
+            f"  paused_epoch = CASE WHEN NOT {IS_REPEAT} THEN :e END, paused_score = CASE WHEN NOT {IS_REPEAT}"
+            "   THEN CASE WHEN s.spec->>'direction' = 'maximize' THEN -value ELSE value END END,"
             "  outcome = NULL, value = NULL, decided_at = NULL, told_optuna = false FROM hpo.studies s"
-            "  WHERE s.study_id = :s AND trials.study_id = :s AND outcome = :complete AND epochs = :e"
+            "  WHERE s.study_id = :s AND t.study_id = :s AND outcome = :complete AND epochs = :e"
             "  AND value IS NOT NULL RETURNING reservation_id, trial_id, paused_score),"
             " scored AS (INSERT INTO hpo.rungs (reservation_id, epoch, study_id, score)"
-            "  SELECT reservation_id, :e, :s, paused_score FROM reopened"
+            "  SELECT reservation_id, :e, :s, paused_score FROM reopened WHERE paused_score IS NOT NULL"
             "  ON CONFLICT (reservation_id, epoch) DO UPDATE SET score = excluded.score)"
             " SELECT trial_id FROM reopened"
         ),

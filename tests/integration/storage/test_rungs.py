@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder, levels_of
 from hpo.search.optuna_study import Search
-from storage import agents, attempts, budget, claims, goals, leases, rungs
+from storage import agents, attempts, budget, claims, goals, leases, repeats, rungs
 from storage.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.rows import SPACE, StudyRows
@@ -214,6 +214,27 @@ def test_reopened_trial_is_told_by_an_agent_that_has_seen_it_closed(database: Da
         ("RUNNING", None),
     ]
     assert [trial.datetime_complete is None for trial in fresh.get_trials()] == [False, False, True]
+
+
+def test_repeats_of_an_extended_study_go_on_without_a_comparison(database: Database) -> None:
+    rows = StudyRows(database, spec=make_spec(SPACE, epochs=9, pruner=NAME, sampler="tpe"), budget=2)
+    for repeated in (False, True):
+        trial = rows.study.ask()
+        if repeated:
+            trial.set_user_attr(repeats.ATTRIBUTE, 0)
+        rows.study.tell(trial, 0.5)
+        rows.trial("complete", 0.5, completed=9, trial_id=trial._trial_id, told_optuna=True)
+    for found in (2, 0):
+        assert database.transaction(lambda c: rungs.extend(c, rows.study_id, 9)) == found
+    query = "SELECT outcome, paused_epoch, paused_score, value FROM hpo.trials ORDER BY number"
+    assert [tuple(row) for row in database.transaction(lambda c: c.execute(text(query)).all())] == [
+        (None, 9, 0.5, None),
+        (None, None, None, None),
+    ]
+    counts = database.transaction(lambda c: budget.count(c, rows.study_id))
+    assert (counts.paused, counts.waiting, counts.finished) == (1, 1, 0)
+    states = "SELECT DISTINCT state, (SELECT count(*) FROM public.trial_values) AS number FROM public.trials"
+    assert database.transaction(lambda c: c.execute(text(states)).all()) == [("RUNNING", 0)]
 
 
 def test_goal_ends_a_study_whatever_is_paused(database: Database) -> None:
