@@ -61,7 +61,8 @@ def test_fit_reports_each_epoch_and_ends_with_the_run(stop_after: int | None, ep
 
 def test_interrupted_run_resumes_to_the_same_result() -> None:
     whole = train(build_model, LocalRun(total_epochs=3))
-    first = train(build_model, LocalRun(total_epochs=3, stop_after=2))
+    first = train(build_model, LocalRun(total_epochs=3, stop_after=2, figures=("parameters",)))
+    assert first.measured["parameters"] in (11, 16, 21)
     resumed = train(build_model, LocalRun(total_epochs=3, resume=first.checkpoint))
     assert first.history + resumed.history == whole.history
 
