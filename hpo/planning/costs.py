@@ -26,7 +26,7 @@ def work_of(spec: StudySpec, trials: int, finished: int, trained_epochs: int, sl
     """Return the work of a study of so many trials, of which some have finished, and so many epochs are trained."""
     left = trials - finished
     if spec.configurations is not None:
-        left = min(left, spec.configurations - finished)
+        left = min(left, spec.configurations + (spec.repeats or 0) - finished)
     limit = None if spec.max_epochs is None else max(spec.max_epochs - trained_epochs, 0)
     return Work(spec=spec, trials=max(left, 0), slots=min(slots, max(left, 1)), max_epochs=limit)
 
@@ -44,7 +44,9 @@ def estimated(work: Work, found: Measurement, load_seconds: float, free_bytes: i
             spec.epochs, max(math.floor(limit / epoch), 1) if epoch and limit < math.inf else spec.epochs
         )
         most = trials * reached
-        least = min(epochs_left(spec, trials, spec.epochs), most)
+        # Repeats of the best trial are neither pruned nor paused.
+        repeats = min(spec.repeats or 0, trials)
+        least = min(epochs_left(spec, trials - repeats, spec.epochs) + repeats * spec.epochs, most)
         whole = min(found.start_seconds + spec.epochs * epoch, limit)
         shortest = found.start_seconds + epoch * least / max(trials, 1)
         if work.max_epochs is not None:

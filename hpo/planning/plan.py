@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from hpo.options.defaults import LaunchDefaults
 from hpo.options.requests import LaunchRequest
 from hpo.options.study_name import check_study_name
 from hpo.planning.costs import Work, affordable, estimated, work_of
+from hpo.planning.folders import folder_name, remove_abandoned
 from hpo.planning.memory import free_memory
 from hpo.planning.probe import Probe
 from hpo.planning.probe_run import Measurement
@@ -93,7 +93,7 @@ def plan(request: LaunchRequest, probe_seconds: float, settings: Settings) -> Pl
         ended_after=found.ended_after,
         timeout_seconds=limit,
         affordable=None if limit is None else affordable(estimate, limit),
-        stops_early=spec.target is not None or spec.patience is not None,
+        stops_early=spec.target is not None or spec.patience is not None or bool(spec.stop_when_flat),
     )
 
 
@@ -132,8 +132,8 @@ def _probe(
     signals: SignalHandler,
     seconds: float,
 ) -> Measurement | None:
-    # No study has a folder of this name, which would hold its uid.
-    folder = settings.checkpoints / f"plan-{os.getpid()}"
+    remove_abandoned(settings.checkpoints, settings.home / "logs")
+    folder = settings.checkpoints / folder_name()
     return Probe(
         work.spec,
         params,

@@ -73,6 +73,8 @@ class Probe(Workload[ProbeRun]):
         self._runs = self._made(slots, "first")
         self._again: list[ProbeRun] = []
         """Further runs, because the first trainers of a template start more slowly than later ones."""
+        self._refused: ProbeRun | None = None
+        """The run whose log an error names."""
         self._watch = MemoryWatch()
         self._sampler = RandomSampler(seed=0)
         self._until: float | None = None
@@ -89,13 +91,13 @@ class Probe(Workload[ProbeRun]):
                 self._supervisor.run(self)
             if self._signals.received:
                 return None
-            found = self._measurement()
-            for run in (*self._runs, *self._again):
-                run.printed.path.unlink(missing_ok=True)
-            return found
+            return self._measurement()
         finally:
             self._supervisor.kill_all()
             shutil.rmtree(self._checkpoints, ignore_errors=True)
+            for run in (*self._runs, *self._again):
+                if run is not self._refused:
+                    run.printed.path.unlink(missing_ok=True)
 
     def _made(self, slots: int, name: str) -> list[ProbeRun]:
         folder = self._checkpoints
@@ -121,9 +123,10 @@ class Probe(Workload[ProbeRun]):
         for slot in self._supervisor.free_slots():
             if self._until is None:
                 self._until = now + self._seconds
+                shown = formatting.parameters(self._params) or "its parameters are not known before it runs"
                 log.info(
                     f"the default configuration trains in {formatting.counted(len(self._runs), 'slot')} for up to"
-                    f" {formatting.duration(self._seconds)}: {formatting.parameters(self._params)}"
+                    f" {formatting.duration(self._seconds)}: {shown}"
                 )
             run = next(
                 (run for run in (*self._runs, *self._again) if run.slot == slot and not run.began_at), None
@@ -214,6 +217,7 @@ class Probe(Workload[ProbeRun]):
         self._refuse(run, outcome, reason)
 
     def _refuse(self, run: ProbeRun, outcome: Outcome, reason: str) -> None:
+        self._refused = run
         remedy = "plan with another one (--param)"
         if outcome is Outcome.OUT_OF_MEMORY:
             remedy = f"use fewer --workers or a larger --memory-per-worker, or {remedy}"
@@ -233,16 +237,16 @@ class Probe(Workload[ProbeRun]):
             [times for run in runs if (times := self._times(run)) is not None]
             for runs in (self._runs, self._again)
         )
-        if not timed:
-            raise ProbeError(
-                f"no epoch has ended after {formatting.duration(self._seconds)}, and the objective has not reported its"
-                " progress (run.tick): set a longer --probe-time"
-            )
         whole = _whole(self._again) or _whole(self._runs)
         if self._spec.epochs is None and not whole:
             raise ProbeError(
                 f"no trial has ended after {formatting.duration(self._seconds)}, and only the objective's own code"
                 " knows how long it trains: set a longer --probe-time"
+            )
+        if not timed:
+            raise ProbeError(
+                f"no epoch has ended after {formatting.duration(self._seconds)}, and the objective has not reported its"
+                " progress (run.tick): set a longer --probe-time"
             )
         return Measurement(
             params=self._params,

@@ -25,7 +25,7 @@ def lines_of(planned: Planned) -> list[str]:
             f" {formatting.counted(estimate.trials, 'trial')} can finish"
         )
     if planned.stops_early:
-        lines.append("--target or --patience may end the search earlier")
+        lines.append("a goal (--target, --patience, --stop-when-flat) may end the search earlier")
     lines.append("Other configurations may take more or less; this one stands for all of them.")
     lines.append(
         "next: hpo launch with the same options; hpo report then compares this estimate with the search"
@@ -89,6 +89,9 @@ def _search(planned: Planned) -> str:
     estimate, shown = planned.estimate, formatting.duration
     spent = _range(shown(estimate.least_seconds), shown(estimate.most_seconds))
     epochs = ""
+    if estimate.most_epochs is None and planned.pruner != "none":
+        # How much the pruner leaves of them is not known either.
+        spent = f"up to {spent}"
     if estimate.most_epochs is not None:
         least, most = f"{estimate.least_epochs:,}", f"{estimate.most_epochs:,}"
         epochs = f"{_range(least, most)} {'epoch' if most == '1' else 'epochs'}, "

@@ -77,6 +77,13 @@ def test_finished_trials_and_configurations_of_a_grid_are_not_planned_again() ->
     assert estimate(grid, finished=3).most_seconds == 0.0
 
 
+def test_repeats_of_the_best_trial_are_not_pruned() -> None:
+    found = estimate(spec(epochs=9, pruner="median", repeats=4))
+    assert (found.least_epochs, found.most_epochs) == (5 * 9 + 11 * 3 + 4 * 9, 180)
+    finite = spec({"x": CategoricalDistribution([1, 2, 3])}, epochs=9, repeats=4)
+    assert estimate(finite).trials == 7
+
+
 def test_objective_that_decides_on_its_epochs_has_a_cost_by_time_alone() -> None:
     found = estimate(spec(epochs=None), trial_seconds=60.0)
     assert (found.least_epochs, found.most_epochs) == (None, None)
