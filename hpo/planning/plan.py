@@ -51,8 +51,8 @@ class Planned:
     """Whether the search has a goal that may end it before its budget is spent."""
 
 
-def plan(request: LaunchRequest, probe_seconds: float, settings: Settings) -> Planned | None:
-    """Measure the default configuration in all slots and return the cost of the search; None if interrupted.
+def plan(request: LaunchRequest, probe_seconds: float, settings: Settings) -> Planned:
+    """Measure the default configuration in all slots and return the cost of the search.
 
     It creates no study. The estimate of a study that does not exist yet is kept for its launch.
 
@@ -78,8 +78,6 @@ def plan(request: LaunchRequest, probe_seconds: float, settings: Settings) -> Pl
             load_seconds = time.monotonic() - began_at
             params = one_configuration(it.description, spec.space)
             found = _probe(request, settings, work, params, it, signals, probe_seconds)
-        if found is None:
-            return None
         estimate = estimated(work, found, load_seconds, free_bytes)
         if it.existing is None or not it.existing.begun:
             kept_estimate.keep(settings.home, request.study, spec, estimate)
@@ -131,7 +129,7 @@ def _probe(
     it: Loaded,
     signals: SignalHandler,
     seconds: float,
-) -> Measurement | None:
+) -> Measurement:
     remove_abandoned(settings.checkpoints, settings.home / "logs")
     folder = settings.checkpoints / folder_name()
     return Probe(

@@ -79,18 +79,15 @@ class Probe(Workload[ProbeRun]):
         self._sampler = RandomSampler(seed=0)
         self._until: float | None = None
 
-    def run(self) -> Measurement | None:
-        """Train and return the measurement; None if interrupted.
+    def run(self) -> Measurement:
+        """Train and return the measurement; a signal ends it at once, because there is nothing to keep.
 
         Raises:
             ProbeError: the configuration failed, or no epoch has ended in time.
             ObjectiveFailedError: the objective has a bug.
         """
         try:
-            with self._signals.deferred():
-                self._supervisor.run(self)
-            if self._signals.received:
-                return None
+            self._supervisor.run(self)
             return self._measurement()
         finally:
             self._supervisor.kill_all()
@@ -114,6 +111,7 @@ class Probe(Workload[ProbeRun]):
     # The workload.
 
     def poll(self) -> None:
+        self._signals.check()
         for run in self._supervisor.in_slots.values():
             run.printed.truncate()
         self._watch.sample({run.pid for run in self._supervisor.in_slots.values() if run.pid is not None})

@@ -77,7 +77,7 @@ class World:
             seconds,
         )  # type: ignore[arg-type]
 
-    def run(self, seconds: float = 1000.0, **options: Any) -> Measurement | None:
+    def run(self, seconds: float = 1000.0, **options: Any) -> Measurement:
         return self.probe(seconds, **options).run()
 
 
@@ -86,7 +86,6 @@ def test_all_slots_train_until_the_time_of_an_epoch_is_known(
 ) -> None:
     world = World(tmp_path, monkeypatch, lambda _: [Started(1, 0), *epochs(90), DONE])
     found = world.run(epochs=90)
-    assert found is not None
     assert (found.epoch_seconds, found.measured_epochs, found.ended_after) == (1.0, 6, None)
     # The process starts in a second, and the first epoch begins then.
     assert found.start_seconds == 1.0
@@ -100,7 +99,6 @@ def test_long_start_is_measured_again_with_a_template_that_knows_its_modules(
 ) -> None:
     world = World(tmp_path, monkeypatch, lambda _: [Started(1, 0), *epochs(9), DONE], starts=(20.0, 3.0))
     found = world.run(epochs=9)
-    assert found is not None
     assert (found.epoch_seconds, found.start_seconds, found.measured_epochs) == (1.0, 4.0, 6)
     assert [command for _, command in world.pool.sent if isinstance(command, Command)] == [
         Command.PREEMPT
@@ -111,7 +109,6 @@ def test_long_start_is_measured_again_with_a_template_that_knows_its_modules(
 def test_trial_of_one_epoch_is_measured_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path, monkeypatch, lambda _: [Started(1, 0), *epochs(1), DONE], starts=(7.0, 7.0))
     found = world.run(epochs=1)
-    assert found is not None
     # The epoch reported that it took two seconds.
     assert (found.epoch_seconds, found.start_seconds, found.ended_after) == (2.0, 7.0, 1)
 
@@ -122,7 +119,6 @@ def test_epoch_that_is_too_long_is_extrapolated_from_its_progress(
     ticks = [Tick(1, 0.0, 0.0), *(Tick(1, part / 400, 1.0) for part in range(4, 300))]
     world = World(tmp_path, monkeypatch, lambda _: [Started(1, 0), *ticks], starts=(10.0,))
     found = world.run(seconds=60.0, epochs=5)
-    assert found is not None
     assert (found.measured_epochs, found.trial_seconds) == (0, None)
     assert found.epoch_seconds == pytest.approx(400.0)
     assert found.start_seconds == pytest.approx(9.0)
@@ -133,7 +129,6 @@ def test_objective_that_decides_on_its_epochs_is_measured_by_whole_trials(
 ) -> None:
     world = World(tmp_path, monkeypatch, lambda _: [Started(1, 0), *epochs(4), DONE], starts=(9.0, 2.0))
     found = world.run(epochs=None)
-    assert found is not None
     assert found.trial_seconds == 8.0
     world = World(tmp_path, monkeypatch, lambda _: [Started(1, 0), *epochs(400)])
     with pytest.raises(ProbeError, match=r"no trial has ended after 50.0s, and only .* longer --probe-time"):
@@ -182,11 +177,12 @@ def test_trainer_that_cannot_be_started_is_started_again(
     world = World(tmp_path, monkeypatch, lambda _: [Started(1, 0), *epochs(90), DONE])
     world.pool.scripts = [lambda _: [SpawnFailed("no room")]]
     found = world.run(epochs=90)
-    assert found is not None
     assert (len(world.pool.starts), found.measured_epochs) == (3, 7)
 
 
-def test_interrupted_probe_measures_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_probe_ends_at_once_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(tmp_path, monkeypatch, lambda _: [Started(1, 0), *epochs(90), DONE])
     (tmp_path / "plan-1").mkdir()
 
@@ -195,7 +191,9 @@ def test_interrupted_probe_measures_nothing(tmp_path: Path, monkeypatch: pytest.
         world.signals.received.append(signal.SIGINT)
 
     world.pool.on_wait = interrupt
-    assert world.run(epochs=90) is None
+    with pytest.raises(KeyboardInterrupt):
+        world.run(epochs=90)
+    assert world.pool.busy == frozenset()
     assert not (tmp_path / "plan-1").exists()
 
 

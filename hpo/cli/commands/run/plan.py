@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
-from hpo.cli.errors import EXIT_INTERRUPTED
 from hpo.cli.output import echo_json
 from hpo.cli.types import DURATION
 from hpo.options.requests import LaunchRequest
@@ -35,7 +34,7 @@ RAY = ("engine", "address", "cpus_per_worker", "gpus_per_worker", "workers_per_a
 @options.storage_option
 def plan(
     request: LaunchRequest, probe_seconds: float, as_json: bool, data_dir: Path | None, storage: str | None
-) -> int:
+) -> None:
     """Estimate the cost of a search before it begins.
 
     Trains the first epochs of the default configuration in all worker slots at once, and prints the time and
@@ -52,11 +51,8 @@ def plan(
     # Standard output holds the estimate alone.
     with lines_to(partial(print, file=sys.stderr, flush=True)):
         planned = plan_search(request, probe_seconds, options.settings(storage, data_dir))
-    if planned is None:
-        return EXIT_INTERRUPTED
     if as_json:
         echo_json(json_of(planned))
     else:
         for line in lines_of(planned):
             click.echo(line)
-    return 0
