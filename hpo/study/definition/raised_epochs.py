@@ -82,8 +82,8 @@ def extend_trials(connection: Connection, study: LaunchedStudy, spec: StudySpec)
     living = [process for process in connection.execute(query).scalars() if not is_dead(process)]
     if living:
         raise StudyConflictError(
-            f"{formatting.counted(len(living), 'agent')} of study {study.name!r} train trials of"
-            f" {formatting.counted(stored.epochs, 'epoch')}: stop the study before you raise --epochs (hpo stop --study"
+            f"--epochs cannot be raised while agents ({len(living)}) train trials of"
+            f" {formatting.counted(stored.epochs, 'epoch')}: stop study {study.name!r} first (hpo stop --study"
             f" {study.name})"
         )
     return rungs.extend(connection, study.study_id, stored.epochs)

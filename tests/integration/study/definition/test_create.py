@@ -93,7 +93,7 @@ def test_raised_epochs_pause_complete_trials_and_restart_their_schedule(database
     join = (agent, study_id, "here", 1, "elsewhere:1:1", 1, {})
     database.transaction(lambda c: agents.join(c, *join))
     with pytest.raises(
-        StudyConflictError, match="1 agent of study 's' train trials of 9 epochs: stop the study"
+        StudyConflictError, match=r"while agents \(1\) train trials of 9 epochs: stop study 's'"
     ):
         launched(epochs=12)
     database.transaction(lambda c: agents.leave(c, agent))
