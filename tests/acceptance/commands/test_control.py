@@ -9,10 +9,10 @@ COUNT = "SELECT count(*) FROM hpo.epochs"
 
 
 def test_pause_resume_stop_and_continue(service: Service) -> None:
-    agent = service.begin(trials=2, workers=2, epochs=120, at=2)
+    agent = service.begin(trials=2, workers=2, epochs=60, at=2)
 
     service.hpo("pause", "--study", "s").clean()
-    # Twenty epochs' time without an epoch: the trainers hold.
+    # Five epochs' time without an epoch: the trainers hold.
     service.wait_for(lambda: service.value(NEWEST) > 2.0)
     assert agent.alive
     assert len(service.trainers()) == 2
@@ -31,7 +31,7 @@ def test_pause_resume_stop_and_continue(service: Service) -> None:
     # A worker does not wake a stopped study; a launch does.
     idle = service.hpo("worker", "--study", "s")
     assert (idle.code, idle.trial_lines) == (0, [])
-    service.finish(2, 120, "--workers", 2)
+    service.finish(2, 60, "--workers", 2)
     assert {row.number for row in service.rows("SELECT number FROM hpo.trials")} == numbers
     resumed = service.rows("SELECT resumed_from FROM hpo.attempts WHERE outcome = 'complete'")
     assert max(row.resumed_from for row in resumed) == reached

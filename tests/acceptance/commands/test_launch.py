@@ -51,10 +51,12 @@ def test_simultaneous_launches_share_an_empty_database(fresh_service: Service) -
 
 
 def test_workers_join_and_share_the_trials(service: Service) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.05)
+    service.set(TEST_EPOCH_SECONDS=5)
     agent = service.launch("Counted", "--trials", 24, "--workers", 1, "--pruner", "none")
-    service.wait_for_epoch(1)
+    service.wait_for(service.trainers)
     joined = service.start("worker", "--study", "s", "--slots", 2)
+    service.wait_for(lambda: len(service.trainers()) == 3)
+    service.hurry()
     # The start time distinguishes an agent from a later process with the same id.
     processes = [process_identity(running.pid) for running in (agent, joined)]
     ended = [agent.wait(), joined.wait()]

@@ -93,7 +93,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 def test_closed_terminal_lets_epochs_end(searched: Service) -> None:
     service, retrain = searched, ("retrain", "--study", "s", "--workers", 2, "--epochs", 20)
-    service.set(TEST_EPOCH_SECONDS=0.15)
+    service.set(TEST_EPOCH_SECONDS=0.4)
     ours, theirs = os.openpty()
     os.set_blocking(ours, False)
     service.before = [sys.executable, "-c", IN_TERMINAL, os.ttyname(theirs)]
@@ -124,7 +124,7 @@ def test_closed_terminal_lets_epochs_end(searched: Service) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_retrain_continues_from_last_epoch(searched: Service, number: int) -> None:
     service, retrain = searched, ("retrain", "--study", "s", "--workers", 2, "--epochs", 20)
-    service.set(TEST_EPOCH_SECONDS=0.15)
+    service.set(TEST_EPOCH_SECONDS=0.4)
     running = service.start(*retrain)
     checkpoints = service.folder / "checkpoints"
     service.wait_for(lambda: len([*checkpoints.rglob("epoch-000003.npz")]) == 2)
@@ -141,7 +141,7 @@ def test_interrupted_retrain_continues_from_last_epoch(searched: Service, number
     assert (results(service) / "model.keras").read_text() == "total 210"
     found = metrics(service)
     assert [run["seed"] for run in found["runs"]] == found["seeds"]
-    # At least three epochs of 0.15 s before the interruption count as well, three seeds on two slots.
+    # At least three epochs of 0.4 s before the interruption count as well, three seeds on two slots.
     assert found["sessions"] == 2
     assert found["wall_seconds"] > sum(run["seconds"] for run in found["runs"]) / 2
 
@@ -161,7 +161,7 @@ def test_retrain_continues_only_with_the_code_that_began_it(service: Service) ->
     write(1)
     launch = ("launch", "--study", "s", "--objective", f"{objective}:Counted", "--epochs", 20)
     service.hpo(*launch, "--trials", 1, "--workers", 1).clean()
-    service.set(TEST_EPOCH_SECONDS=0.15)
+    service.set(TEST_EPOCH_SECONDS=0.4)
     shown = ""
     for version in (2, 3):
         write(version)

@@ -80,6 +80,7 @@ def test_attempt_survives_outage(service: Service, proxy: Proxy) -> None:
     proxy.cut()
     wait_until_training_continues(service)
     proxy.heal()
+    service.hurry()
     agent.wait().clean()
     service.check_records(1, EPOCHS)
     (attempt,) = service.rows("SELECT outcome, epochs FROM hpo.attempts")
@@ -111,6 +112,7 @@ def test_outage_shorter_than_lease_loses_no_attempt(
     wait_until_training_continues(service)
     service.wait_for(lambda: time.monotonic() - began > seconds, timeout=90.0)
     proxy.heal()
+    service.hurry()
     assert [agent.wait().code, other.wait().code] == [0, 0]
     service.check_records(2, epochs=epochs)
     assert outcomes(service) == ["complete"] * 2
@@ -119,21 +121,22 @@ def test_outage_shorter_than_lease_loses_no_attempt(
 def test_attempts_survive_expired_leases_while_all_agents_are_offline(service: Service, proxy: Proxy) -> None:
     """All agents lose the database at once: the first to reconnect must not take the others' trials."""
     service.set(HPO_LEASE_SECONDS=2)
-    agents = [begin(service, through(proxy, service), trials=2, epochs=80)]
+    agents = [begin(service, through(proxy, service), trials=2, epochs=40)]
     agents.append(service.start("worker", "--study", "s", "--slots", 1, "--storage", through(proxy, service)))
     service.wait_for_epoch(1, trials=2)
     proxy.cut()
     expired = "SELECT count(*) FROM hpo.attempts WHERE ended_at IS NULL AND lease_until < clock_timestamp()"
     service.wait_for(lambda: service.value(expired) == 2)
     proxy.heal()
+    service.hurry()
     assert [agent.wait().code for agent in agents] == [0, 0]
-    service.check_records(2, epochs=80)
+    service.check_records(2, epochs=40)
     assert outcomes(service) == ["complete"] * 2
 
 
 def test_agent_that_reconnects_after_its_lease_is_fenced(service: Service, proxy: Proxy) -> None:
     service.set(HPO_LEASE_SECONDS=2)
-    late = begin(service, through(proxy, service))
+    late = begin(service, through(proxy, service), epoch_seconds=0.1)
     proxy.cut()
     wait_until_training_continues(service)
     service.set(TEST_EPOCH_SECONDS=0.05)
@@ -164,6 +167,7 @@ def test_attempts_survive_database_crash(
         os.kill(postmaster, signal.SIGQUIT)
         service.wait_for(lambda: checkpointed(service) >= before + 2)
         server.ensure_running()
+        service.hurry()
         agent.wait().clean()
         service.check_records(2, EPOCHS)
         assert {row.outcome for row in service.rows("SELECT outcome FROM hpo.attempts")} == {"complete"}

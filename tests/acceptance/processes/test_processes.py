@@ -26,7 +26,7 @@ from tests.acceptance.service import OBJECTIVES, Running, Service
 
 def launch(service: Service, objective: str, *more: object, epochs: int = 20) -> Running:
     """Run one trial on one worker."""
-    service.set(TEST_EPOCH_SECONDS=0.05, TEST_CHILDREN=service.folder / "children")
+    service.set(TEST_EPOCH_SECONDS=0.4, TEST_CHILDREN=service.folder / "children")
     return service.launch(
         objective, "--workers", 1, "--trials", 1, "--epochs", epochs, "--pruner", "none", *more
     )
@@ -44,8 +44,9 @@ def children(service: Service) -> set[int]:
 
 def test_child_processes_end_with_their_trial(service: Service) -> None:
     agent = launch(service, "Parent", "--max-lost", 1)
-    service.wait_for_epoch(3)
+    service.wait_for_epoch(1)
     assert children(service) <= living(service)
+    service.hurry()
     agent.wait().clean()
     service.wait_for(lambda: not children(service) & living(service))
     service.check_records(1, epochs=20)
@@ -56,7 +57,7 @@ def test_killed_trainer_is_noticed_while_its_child_holds_the_pipe(
     service: Service, without_template: bool
 ) -> None:
     agent = launch(service, "Parent")
-    service.wait_for_epoch(3)
+    service.wait_for_epoch(1)
     if without_template:
         template = agent.template.pid
         os.kill(template, signal.SIGKILL)
@@ -68,6 +69,7 @@ def test_killed_trainer_is_noticed_while_its_child_holds_the_pipe(
         lambda: service.value("SELECT outcome FROM hpo.attempts WHERE attempt_id = :a", a=attempt) == "lost",
     )
     service.wait_for(lambda: not first & living(service))
+    service.hurry()
     assert agent.wait().code == 0
     service.check_records(1, epochs=20)
 
@@ -85,9 +87,10 @@ def test_processes_end_with_killed_agent(service: Service, objective: str) -> No
 
 
 def test_unresponsive_template_is_replaced(service: Service) -> None:
-    agent = service.begin("Counted", "--hung-after", "4s", trials=2, epochs=5, epoch_seconds=0.2, at=2)
+    agent = service.begin("Counted", "--hung-after", "4s", trials=2, epochs=5, epoch_seconds=1.0, at=1)
     stuck = agent.template
     stuck.send_signal(signal.SIGSTOP)
+    service.hurry()
     ended = agent.wait().clean()
     assert "its template is replaced" in ended.out
     assert not psutil.pid_exists(stuck.pid)

@@ -82,6 +82,7 @@ def test_killed_trainer_resumes_from_checkpoint(service: Service) -> None:
     agent = service.begin()
     (pid,) = service.trainers()
     os.kill(pid, signal.SIGKILL)
+    service.hurry()
     ended = agent.wait().clean()
     assert "SIGKILL" in ended.out
     service.check_records(1, epochs=EPOCHS)
@@ -97,6 +98,7 @@ def test_killed_template_leaves_trainers_running(service: Service) -> None:
     agent = service.begin(trials=4, workers=2, epochs=12)
     before = service.trainers()
     os.kill(agent.template.pid, signal.SIGKILL)
+    service.hurry()
     agent.wait().clean()
     service.check_records(4, epochs=12)
     outcomes = {
@@ -133,6 +135,7 @@ def test_attempt_with_expired_lease_is_fenced(service: Service) -> None:
         a=attempt,
     )
     service.wait_for(lambda: not any(process.pid == pid for process in service.processes()))
+    service.hurry()
     ended = agent.wait().clean()
     assert "another agent has taken the trial over" in ended.out
     assert len(ended.trial_lines) == 1
