@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Row, text
 from hpo.errors import StudyConflictError
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import attempts, budget, configurations, goals, repeats, rungs
-from storage.advice import Advice, available
+from storage import attempts, budget, configurations, goals, pauses, repeats, rungs, thawing
+from storage.advice import Advice
 from storage.attempts import NEXT
 from storage.budget import Counts
 from storage.configurations import Contains
@@ -149,9 +149,9 @@ def _chosen(
     # In a finite space of which all trials have begun, the best paused ones go on as they would at the budget's end.
     if rule is not None and reached in ("", "space"):
         if rule.modelled:
-            reservation_id = _advised(connection, study_id, host, advice, begins=begins)
+            reservation_id = thawing.by_advice(connection, study_id, host, advice, begins=begins)
         else:
-            reservation_id = _thawed(connection, study_id, counts, rule, host)
+            reservation_id = thawing.by_rank(connection, study_id, counts, rule, host)
         if reservation_id is not None:
             return _Chosen(reservation_id=reservation_id)
     if begins:
@@ -176,13 +176,13 @@ def _last(
     thawed = rule.finalist(rungs.read(connection, study_id, rule), counts.complete)
     if thawed is None:
         return _end(connection, study_id)
-    rungs.thaw(connection, thawed)
+    pauses.thaw(connection, thawed)
     return _Chosen(reservation_id=thawed)
 
 
 def _end(connection: Connection, study_id: int) -> NoWork:
     """End a study of which only paused trials are left."""
-    rungs.end_paused(connection, study_id)
+    pauses.end(connection, study_id)
     return NoWork.DONE
 
 
@@ -202,48 +202,6 @@ def _held(connection: Connection, agent_id: int, slot: int) -> int | None:
         text("SELECT attempt_id FROM hpo.attempts WHERE agent_id = :a AND slot = :slot AND ended_at IS NULL"),
         {"a": agent_id, "slot": slot},
     ).scalar_one_or_none()
-
-
-def _thawed(
-    connection: Connection, study_id: int, counts: Counts | None, rule: FreezeThaw, host: str
-) -> int | None:
-    """Thaw the paused trial that goes on now, if one does, and return its reservation.
-
-    Without `counts`, there is room for a new configuration.
-    """
-    standings = rungs.read(connection, study_id, rule)
-    begins = counts is None or counts.begun < counts.budget
-    thawed: int | None = None
-    if (rung := rule.thawed(standings)) is not None:
-        thawed = rungs.on_host(connection, study_id, rule, rung, host, anyway=not begins)
-    elif counts is not None and counts.held == 0 and not begins:
-        thawed = rule.finalist(standings, counts.complete)
-    if thawed is not None:
-        rungs.thaw(connection, thawed)
-    return thawed
-
-
-def _advised(
-    connection: Connection,
-    study_id: int,
-    host: str,
-    advice: Advice | None,
-    *,
-    begins: bool,
-) -> int | None:
-    """Thaw the first trial of the model's ranking that is still paused, and return its reservation.
-
-    It is None where a new configuration comes first. Trials that other hosts paused wait until none is left.
-    """
-    if advice is None:
-        return None
-    paused = available(connection, study_id, advice, rungs.other_hosts(connection, study_id, host))
-    ranked = [one for one in advice.ranked if (begins if one is None else one in paused)]
-    here = [one for one in ranked if one is None or not paused[one]]
-    thawed = next(iter(here or ranked), None)
-    if thawed is not None:
-        rungs.thaw(connection, thawed)
-    return thawed
 
 
 def _waiting(connection: Connection, study_id: int) -> int | None:

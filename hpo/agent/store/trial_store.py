@@ -34,7 +34,7 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
-from storage import agents, attempts, budget, claims, goals, leases, reservations, rungs
+from storage import agents, attempts, budget, claims, goals, leases, pauses, reservations, rungs
 from storage.budget import Counts, Failure, Rejections
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
@@ -363,7 +363,7 @@ class TrialStore:
         self._write(agents.leave, self.agent_id)
 
     def _read_paused(self) -> Mapping[int, int]:
-        return self._statement(rungs.paused_trials, self._study_id)
+        return self._statement(pauses.epochs, self._study_id)
 
     def _closed(self, attempt_id: int) -> NoReturn:
         """Handle an Optuna trial that is closed already.

@@ -35,7 +35,7 @@ from hpo.study.definition.raised_epochs import extend_trials, with_raised_epochs
 from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, with_metric
 from hpo.study.definition.study_data import check_images
 from objectives.description import Description
-from storage import budget, rungs, studies
+from storage import budget, pauses, studies
 from storage.engine import Database
 from storage.optuna import studies as optuna_studies
 
@@ -199,7 +199,7 @@ def _update(
             least = 0 if resume else budget.count(c, study_id).budget
             budget.set_budget(c, study_id, max(trials, least))
         extended = extend_trials(c, existing, spec)
-        reopened = rungs.reopen(c, study_id)
+        reopened = pauses.reopen(c, study_id)
         if resume:
             studies.set_desired_state(c, study_id, "run")
         return budget.count(c, study_id).budget, extended, reopened

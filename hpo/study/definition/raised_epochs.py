@@ -17,7 +17,7 @@ from hpo.search.spec import StudySpec
 from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.study.predicates import alive_agent
 from objectives.description import Description
-from storage import rungs
+from storage import pauses
 from storage.tables import agents
 
 
@@ -86,4 +86,4 @@ def extend_trials(connection: Connection, study: LaunchedStudy, spec: StudySpec)
             f" {formatting.counted(stored.epochs, 'epoch')}: stop study {study.name!r} first (hpo stop --study"
             f" {study.name})"
         )
-    return rungs.extend(connection, study.study_id, stored.epochs)
+    return pauses.extend(connection, study.study_id, stored.epochs)

@@ -16,7 +16,7 @@ from hpo.study.catalog import read_study
 from hpo.study.notes import read_notes
 from hpo.study.predicates import live_attempt, seconds_of_attempt
 from hpo.study.results.added_trials import read_added
-from storage import figures, repeats, rungs
+from storage import figures, pauses, repeats
 from storage.attempts import NEXT
 from storage.tables import agents, attempts, studies, trials
 
@@ -153,8 +153,8 @@ def trial_rows_of(connection: Connection, study_id: int) -> list[TrialRow]:
     notes, known = read_notes(connection, study_id), figures.of_trials(connection, study_id)
     repeated = repeats.originals(connection, study_id)
     rows = connection.execute(query).all()
-    pauses = any(row.outcome is None and row.paused_epoch is not None for row in rows)
-    so_far = rungs.values_so_far(connection, study_id) if pauses else {}
+    has_paused = any(row.outcome is None and row.paused_epoch is not None for row in rows)
+    so_far = pauses.values_so_far(connection, study_id) if has_paused else {}
     return [
         TrialRow(
             number=row.number,

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder, levels_of
 from hpo.search.optuna_study import Search
-from storage import agents, attempts, budget, claims, goals, leases, repeats, rungs
+from storage import agents, attempts, budget, claims, goals, leases, pauses, repeats, rungs
 from storage.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.rows import SPACE, StudyRows
@@ -104,7 +104,7 @@ def test_claims_follow_the_rule_in_memory(
     reached: dict[int, int] = {}
     for size in budgets:
         study.do(lambda c: budget.set_budget(c, 1, size))  # noqa: B023
-        assert study.do(lambda c: rungs.reopen(c, 1)) == len(ladder.paused())
+        assert study.do(lambda c: pauses.reopen(c, 1)) == len(ladder.paused())
         while isinstance(claim := study.claim(agent), Claim):
             expected = ladder.thaw()
             if expected is None and len(reservations) == size:
@@ -154,7 +154,7 @@ def test_trial_that_never_goes_on_has_its_value_so_far(
         study.do(lambda c, a=claim.attempt_id, e=epochs: attempts.record(c, a, e))
         study.do(lambda c, a=claim.attempt_id: rungs.judge(c, a, RULE, {1: 0.5}))
         study.do(lambda c, a=claim.attempt_id: leases.release(c, a))
-    study.do(lambda c: rungs.end_paused(c, 1))
+    study.do(lambda c: pauses.end(c, 1))
     assert study.outcomes() == [("pruned", value) for value in values]
 
 
@@ -171,7 +171,7 @@ def test_trials_that_never_go_on_end_in_optuna_as_if_each_was_told(database: Dat
         rows.study.tell(trial, state=TrialState.PRUNED)
     for trial in ours:
         rows.trial(trial_id=trial._trial_id, paused_epoch=1, paused_score=0.5)
-    database.transaction(lambda c: rungs.end_paused(c, rows.study_id))
+    database.transaction(lambda c: pauses.end(c, rows.study_id))
 
     ended = [(trial.state, trial.values, trial.datetime_complete) for trial in rows.study.get_trials()]
     assert [end[:2] for end in ended[len(told) :]] == [end[:2] for end in ended[: len(told)]]
@@ -194,15 +194,15 @@ def test_reopened_trial_is_told_by_an_agent_that_has_seen_it_closed(database: Da
     rows.trial("pruned", error="ended by hpo kill", trial_id=killed._trial_id, told_optuna=True)
     rows.trial(trial_id=waiting._trial_id, **paused)
     rows.study.tell(killed, state=TrialState.PRUNED)
-    database.transaction(lambda c: rungs.end_paused(c, rows.study_id))
+    database.transaction(lambda c: pauses.end(c, rows.study_id))
     spec = make_spec(SPACE, epochs=9, pruner=NAME, sampler="tpe")
     search = Search(rows.study_id, spec, database.optuna)
     search.take_over(going_on._trial_id)
-    assert database.transaction(lambda c: rungs.reopen(c, rows.study_id)) == 0, "the budget is spent"
+    assert database.transaction(lambda c: pauses.reopen(c, rows.study_id)) == 0, "the budget is spent"
 
     rows.set(budget=4)
-    assert database.transaction(lambda c: rungs.reopen(c, rows.study_id)) == 2
-    database.transaction(lambda c: rungs.thaw(c, first))
+    assert database.transaction(lambda c: pauses.reopen(c, rows.study_id)) == 2
+    database.transaction(lambda c: pauses.thaw(c, first))
     search.take_over(going_on._trial_id)
     search.tell(going_on._trial_id, going_on.number, Outcome.COMPLETE, 0.25)
     fresh = optuna.load_study(
@@ -225,7 +225,7 @@ def test_repeats_of_an_extended_study_go_on_without_a_comparison(database: Datab
         rows.study.tell(trial, 0.5)
         rows.trial("complete", 0.5, completed=9, trial_id=trial._trial_id, told_optuna=True)
     for found in (2, 0):
-        assert database.transaction(lambda c: rungs.extend(c, rows.study_id, 9)) == found
+        assert database.transaction(lambda c: pauses.extend(c, rows.study_id, 9)) == found
     query = "SELECT outcome, paused_epoch, paused_score, value FROM hpo.trials ORDER BY number"
     assert [tuple(row) for row in database.transaction(lambda c: c.execute(text(query)).all())] == [
         (None, 9, 0.5, None),

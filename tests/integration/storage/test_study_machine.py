@@ -26,7 +26,7 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import FAILURES, Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import agents, attempts, budget, claims, leases, rungs
+from storage import agents, attempts, budget, claims, leases, pauses, rungs
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
 from storage.engine import Database, open_database
@@ -181,7 +181,7 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
 
         def change(c: Connection) -> int:
             budget.set_budget(c, 1, trials)
-            return rungs.reopen(c, 1)
+            return pauses.reopen(c, 1)
 
         reopened = self.do(change, twice)
         self.trials = max(trials, self.begun)

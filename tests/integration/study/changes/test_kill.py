@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from hpo.outcomes import Outcome
 from hpo.study.changes.kill import REASON, Killed, TrialNotOpenError, kill_trial
 from hpo.study.results.trials import trial_rows
-from storage import rungs
+from storage import pauses
 from storage.attempts import LeaseLostError
 from storage.engine import Database
 from storage.optuna import trials as optuna_trials
@@ -51,7 +51,7 @@ def test_waiting_or_paused_trial_can_be_killed(database: Database, paused: bool)
     assert study.states == [TrialState.PRUNED]
     assert (store.refresh().counts.waiting, store.refresh().counts.paused) == (0, 0)
     # What a user has ended does not go on when the budget grows.
-    assert database.transaction(lambda c: rungs.reopen(c, study.optuna._study_id)) == 0
+    assert database.transaction(lambda c: pauses.reopen(c, study.optuna._study_id)) == 0
 
 
 def test_enqueued_trial_is_withdrawn(database: Database) -> None:
