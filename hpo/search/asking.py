@@ -13,7 +13,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from hpo.errors import HpoError
-from objectives.spaces.choices import find
+from hpo.search.explored import is_countable, tried, untried_value
+from objectives.spaces.choices import find, identity
 from storage.connection.retry import is_of_database
 from storage.optuna.proxy import ForwardingStorage
 
@@ -44,6 +45,7 @@ class Asking:
         self._study = study
         self._at_random = at_random
         self._trials: dict[int, optuna.Trial] = {}
+        self._reported_tried = False
 
     def begin(self, trial_id: int) -> None:
         """Read a trial before its objective waits for its first parameter."""
@@ -58,7 +60,7 @@ class Asking:
         if trial_id not in self._trials:
             self.begin(trial_id)
         try:
-            return _suggestion(self._trials[trial_id], name, distribution)
+            return self._untried(self._trials[trial_id], name, distribution)
         except Exception as exc:
             if isinstance(exc, HpoError) or is_of_database(exc):
                 raise
@@ -68,6 +70,30 @@ class Asking:
             f"the sampler failed ({type(reason).__name__}: {reason}): a parameter is sampled at random"
         )
         return found
+
+    def _untried(self, trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Suggestion:
+        """Return a value that leads to a configuration which is not tried, as far as one is left."""
+        before = dict(trial._cached_frozen_trial.params)
+        found = _suggestion(trial, name, distribution)
+        storage = trial.storage
+        if not isinstance(storage, _Unwritten) or name not in storage.internal or name in trial._fixed_params:
+            # It was drawn earlier, or asked for.
+            return found
+        if not is_countable(distribution):
+            return found
+        # Read once for all parameters of the trial, as the sampler does.
+        others = tried(trial.study._get_trials(deepcopy=False, use_cache=True), trial.number)
+        value, left = untried_value(others, before, name, distribution, found.value, trial.number)
+        if not left and not before and not self._reported_tried:
+            self._reported_tried = True
+            log.info(
+                "all configurations that the objective asks for are tried, so further trials repeat some"
+            )
+        if identity(value) == identity(found.value):
+            return found
+        storage.internal[name] = distribution.to_internal_repr(value)
+        trial._cached_frozen_trial.params[name] = value
+        return Suggestion(value, storage.internal[name])
 
 
 class _Unwritten(ForwardingStorage):

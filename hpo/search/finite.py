@@ -45,13 +45,16 @@ def size(space: Mapping[str, BaseDistribution]) -> int | None:
     if continuous(space) is not None:
         return None
     if not conditions_of(space):
-        number = math.prod(_number(dist) for dist in space.values())
-        return number if number <= MOST else None
+        number = math.prod(number_of_values(dist) for dist in space.values())
+        return int(number) if number <= MOST else None
     found = configurations(space)
     return None if found is None else len(found)
 
 
-def _number(dist: BaseDistribution) -> int:
+def number_of_values(dist: BaseDistribution) -> float:
+    """Return the number of values of a parameter; infinity for endlessly many."""
+    if _is_endless(dist):
+        return math.inf
     match dist:
         case CategoricalDistribution():
             return len(dist.choices)
@@ -93,11 +96,12 @@ def _completed(
     if not is_active(space, name, params):
         yield from _completed(space, others, params)
         return
-    for value in _values(space[name]):
+    for value in values(space[name]):
         yield from _completed(space, others, {**params, name: value})
 
 
-def _values(distribution: BaseDistribution) -> Iterator[Any]:
+def values(distribution: BaseDistribution) -> Iterator[Any]:
+    """Yield all values of a parameter in order; it must not have endlessly many."""
     match distribution:
         case CategoricalDistribution():
             yield from distribution.choices
@@ -210,7 +214,7 @@ def _drawn(dist: BaseDistribution, generator: random.Random) -> Any:
             )
         case CategoricalDistribution():
             return generator.choice(dist.choices)
-    return generator.choice(list(_values(dist)))
+    return generator.choice(list(values(dist)))
 
 
 def _distance(space: Mapping[str, BaseDistribution], one: Params, other: Params) -> float:
@@ -221,6 +225,13 @@ def _distance(space: Mapping[str, BaseDistribution], one: Params, other: Params)
         else float(not shared or not _same(space[name], one[name], other[name]))
         for name in one.keys() | other.keys()
     )
+
+
+def nearest(dist: BaseDistribution, value: Any, others: Sequence[Any], seed: int) -> Any:
+    """Return the one of other values of a parameter that is nearest; the seed chooses between equally near ones."""
+    shuffled = list(others)
+    random.Random(seed).shuffle(shuffled)
+    return min(shuffled, key=lambda other: _distance({"": dist}, {"": other}, {"": value}))
 
 
 def _is_ordered(dist: BaseDistribution) -> bool:

@@ -37,6 +37,7 @@ class OptunaTrials:
         self._study_id = study_id
         self._spec = spec
         self._search = search
+        self._measures_noise = spec.repeats is not None or bool(spec.stop_when_flat)
         self._may_repeat = not spec.open_space and finite.may_repeat(spec.space)
 
     @cached_property
@@ -66,7 +67,7 @@ class OptunaTrials:
 
         trial_id, number = self._session.call(create)
         # Before sampling, so that the trial has an owner if this agent dies meanwhile.
-        params: Params | None = {} if self._spec.open_space else None
+        params: Params | None = {} if self._spec.open_space and not self._measures_noise else None
         self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
         if params is not None:
             self._session.call(lambda: self._search.asking.begin(trial_id))
@@ -74,7 +75,12 @@ class OptunaTrials:
         return trial_id, number, self._suggest(claim, trial_id, number)
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
-        if not self._repeats(claim, trial_id) and self._may_repeat:
+        is_repeat = self._repeats(claim, trial_id)
+        if self._spec.open_space:
+            self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, {})
+            self._session.call(lambda: self._search.asking.begin(trial_id))
+            return {}
+        if self._may_repeat and not is_repeat:
             self._give(claim, trial_id)
         try:
             params = self._session.call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
@@ -85,7 +91,7 @@ class OptunaTrials:
 
     def _repeats(self, claim: Claim, trial_id: int) -> bool:
         """Whether a trial repeats the best one, as a measure of noise; its configuration is set then."""
-        if self._spec.repeats is None and not self._spec.stop_when_flat:
+        if not self._measures_noise:
             return False
         contains = self._spec.contains if self._spec.space_changed else None
         return self._session.write(repeats.give, self._study_id, claim.attempt_id, trial_id, contains)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution, distribution_to_json
 
 from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
@@ -199,3 +199,17 @@ def test_search_that_gains_more_than_the_noise_goes_on_and_measures_again(databa
     ended(agent, [0.1] * 20)
     assert agent.claim(0, "cpu:0") is NoWork.DONE
     assert found_goals(database, study).reached == "flat"
+
+
+def test_best_of_an_open_space_is_repeated(database: Database) -> None:
+    study = StoredStudy(database, spec({}, open_space=True, repeats=2), budget=5)
+    agent, found = study.agent(), []
+    distribution = distribution_to_json(FloatDistribution(0.0, 1.0))
+    for value in (0.5, 0.2, 0.4, 0.3, 0.25):
+        claim, trial_id = begun(agent)
+        found.append(agent.suggest(claim.attempt_id, trial_id, "x", distribution, {})["x"])
+        report(agent, claim, trial_id, value)
+        agent.settle(claim.attempt_id, Outcome.COMPLETE, value)
+    assert agent.claim(0, "cpu:0") is NoWork.DONE
+    assert found[3:] == [found[1]] * 2
+    assert numbers(database, study) == {3: 1, 4: 1}
