@@ -82,21 +82,17 @@ def make_plan(database: Database, request: RetrainRequest, results_dir: Path) ->
         study = _origin(database, given)
         if study is None or not _is_best_trial(database, study, given):
             source = Source.FILE
-    return Plan(
-        [
-            replace(
-                config,
-                study=config.study or request.study,
-                epochs=request.epochs or config.epochs,
-                restarts=config.restarts if request.epochs in (None, config.epochs) else (),
-                data=dict(config.data) | _limit(request),
-            )
-            for config in configs
-        ],
-        source,
-        study,
-        folder,
-        default,
+    return Plan([_requested(config, request) for config in configs], source, study, folder, default)
+
+
+def _requested(config: Config, request: RetrainRequest) -> Config:
+    """Return a configuration with the epochs and data of the request, if it names any."""
+    return replace(
+        config,
+        study=config.study or request.study,
+        epochs=request.epochs or config.epochs,
+        restarts=config.restarts if request.epochs in (None, config.epochs) else (),
+        data=dict(config.data) | _limit(request),
     )
 
 

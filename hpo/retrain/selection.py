@@ -22,10 +22,11 @@ from hpo.files.atomic import atomic_write
 from hpo.options.requests import RetrainRequest
 from hpo.process.signals import SignalHandler
 from hpo.retrain.race import Race, value_of
-from hpo.retrain.racing import Drop, Standing
+from hpo.retrain.racing import Drop
 from hpo.retrain.runner import SeedRunner
 from hpo.retrain.seed_run import RetrainFailedError, SeedRun
 from hpo.retrain.selection_text import named
+from hpo.study.monitoring.retrain_progress import CHOSEN
 from hpo.terminal.progress import Progress
 from hpo.trainer.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool
@@ -148,13 +149,13 @@ def select(
         ]
         for config in configs
     ]
-    race = Race(configs, runs, control) if request.racing else None
+    race = Race(configs, runs, control, folder, drops=request.racing)
     # Seed by seed, so that candidates are compared as early as possible.
     every = [run for of_seed in zip(*runs, strict=True) for run in of_seed]
     title = f"retrain: {len(configs)} candidates"
     if not SeedRunner(title, every, pool, progress, signals, request.agent, needs=race).run():
         return None
-    standing = race.standing if race is not None else Standing()
+    standing = race.standing
     candidates = tuple(
         _candidate_of(
             config,
@@ -173,7 +174,7 @@ def read_selection(
 ) -> Selection | None:
     """Return the selection that `write_selection` wrote for these candidates, seeds and racing, or None."""
     try:
-        kept = json.loads((folder / "selection.json").read_text())
+        kept = json.loads((folder / CHOSEN).read_text())
         seeds = tuple(kept["seeds"])
         # Earlier versions trained all seeds of all candidates, which is the result of either.
         if (
@@ -200,7 +201,7 @@ def read_selection(
 
 def write_selection(folder: Path, selection: Selection) -> None:
     """Store the choice, so that an interrupted retrain resumes with it."""
-    with atomic_write(folder / "selection.json") as partial:
+    with atomic_write(folder / CHOSEN) as partial:
         partial.write_text(json.dumps(formatting.json_safe(selection.to_json())))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Double, and_, case, cast, func, select, text
@@ -11,6 +13,7 @@ from hpo.outcomes import COUNTED, FAILURES, SETTLED
 from hpo.study.catalog import read_study, state_of
 from hpo.study.definition.space_of_study import contains_of
 from hpo.study.definition.versions import codes_of_study
+from hpo.study.monitoring import retrain_progress
 from hpo.study.monitoring.spent_time import elapsed_seconds, spent_seconds
 from hpo.study.monitoring.study_status import AgentRow, ExpiredRow, RunningRow, StudyStatus
 from hpo.study.notes import read_study_note
@@ -37,14 +40,20 @@ if TYPE_CHECKING:
     from storage.engine import Database
 
 
-def study_status(database: Database, name: str) -> StudyStatus:
-    """Return the status of a study.
+def study_status(database: Database, name: str, checkpoints: Path | None = None) -> StudyStatus:
+    """Return the status of a study, with that of its retrain on this host if the folder of checkpoints is given.
 
     Raises:
         UnknownStudyError: no study has that name.
     """
-    return database.transaction(
-        lambda connection: read_status(connection, read_study(connection, name, database))
+
+    def read(connection: Connection) -> tuple[StudyStatus, str]:
+        study = read_study(connection, name, database)
+        return read_status(connection, study), study.folder
+
+    found, folder = database.transaction(read)
+    return (
+        found if checkpoints is None else replace(found, retrain=retrain_progress.read(checkpoints / folder))
     )
 
 

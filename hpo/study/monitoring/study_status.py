@@ -10,6 +10,7 @@ from typing import Any
 from hpo import formatting
 from hpo.formatting import JsonRow
 from hpo.outcomes import Outcome
+from hpo.study.monitoring.retrain_progress import RetrainProgress
 from storage.budget import Counts, fields
 from storage.goals import Goals
 from storage.repeats import Noise
@@ -122,6 +123,8 @@ class StudyStatus(JsonRow):
     """Whether the data have a test set, without which `hpo retrain` refuses; true while that is not known."""
     learned_from: Mapping[str, int] = field(default_factory=dict)
     """Number of trials of each earlier study from whose results the search started, by its name at that time."""
+    retrain: RetrainProgress | None = None
+    """Candidates of a retrain on this host that has not finished; None if there is none, or it has none."""
     better_added: str | None = None
     """Note on a result that is better than the best one and was added, not trained here."""
 

@@ -15,6 +15,7 @@ from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
 from hpo.retrain.racing import FAILED, standing_of
 from hpo.retrain.selection import FIRST_SEED, Selection, select
+from hpo.study.monitoring import retrain_progress
 from hpo.terminal.progress import View
 from hpo.trainer.exits import Event
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, Start, Started
@@ -139,6 +140,8 @@ def test_dropped_candidates_are_trained_no_further_and_the_winner_from_all_seeds
 ) -> None:
     trainers = Trainers(FIELD)
     caplog.set_level("INFO")
+    tmp_path = tmp_path / "candidates-1"
+    tmp_path.mkdir()
     selection, shown = chosen(tmp_path, trainers)
     assert selection.chosen == 1
     assert [len(one.values) for one in selection.candidates] == [5, 5, 2, 2]
@@ -146,6 +149,12 @@ def test_dropped_candidates_are_trained_no_further_and_the_winner_from_all_seeds
     assert shown.view is not None
     assert shown.view.note == "dropped, by seeds trained: trial 2 after 2, trial 3 after 2"
     assert (shown.view.counts.budget, shown.view.counts.complete) == (14, 14)
+    progress = retrain_progress.read(tmp_path.parent)
+    assert progress is not None
+    assert str(progress) == (
+        "interrupted, the same hpo retrain continues: 4 candidates, 14 of 14 runs;"
+        " dropped: trial 2 after 2, trial 3 after 2 of 5 seeds"
+    )
     assert any(line.startswith("trial 3 is dropped after 2 of 5 seeds, because") for line in caplog.messages)
 
 

@@ -37,9 +37,10 @@ def status(study: str, watch: bool, every: float, as_json: bool, storage: str | 
     """
     from hpo.study.monitoring.status import study_status
 
+    checkpoints = options.settings(storage).checkpoints
     with options.opened(storage) as database:
         while True:
-            found = study_status(database, study)
+            found = study_status(database, study, checkpoints)
             if as_json:
                 output.echo_json(found.to_json(), indent=None if watch else 2)
             else:
@@ -75,6 +76,8 @@ def _status_text(found: StudyStatus) -> str:
     if found.best_number is not None:
         best = f"{formatting.metric(found.best_value)} in trial {found.best_number}: "
         facts.append(("best", best + formatting.parameters(found.best_params)))
+    if found.retrain is not None:
+        facts.append(("retrain", str(found.retrain)))
     if found.learned_from:
         facts.append(("learned", f"from {found.earlier_studies}"))
     if found.tags:
