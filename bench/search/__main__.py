@@ -29,7 +29,7 @@ SHOWN = (5, 10, 20, 40)
 """Trainings after which regrets are shown."""
 
 
-LIMITED = (REFERENCE, "tpe", "tpe+asha", "tpe+freeze-thaw")
+LIMITED = (REFERENCE, "tpe", "tpe+asha", "tpe+freeze-thaw", "freeze-thaw model")
 """Contestants that are also compared with the same number of configurations."""
 
 Job = tuple[str, str, str, int, int, int | None]

@@ -11,11 +11,12 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from bench.search.brackets import KerasTunerHyperband
 from bench.search.curves import CurveTable
+from bench.search.modelled import Modelled
 from bench.search.promotion import Promotion
 from bench.search.proposing import Trials
 from bench.search.replay import Contestant
 from bench.search.stopping import RayAsha, Stopping
-from hpo.search.freeze_thaw import LEVELS, FreezeThaw, Level
+from hpo.search.freeze_thaw import LEVELS, PARTS, FreezeThaw, Level, steps_of
 from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler, startup_trials
 from hpo.search.spec import StudySpec
@@ -100,6 +101,20 @@ def variant(*levels: tuple[str, int], shown_from: str = "0") -> Build:
     )
 
 
+def _modelled(
+    table: CurveTable,
+    seed: int,
+    most: int | None,
+    *,
+    parts: int = PARTS,
+    margin: float = 0.5,
+    sampler: str | None = None,
+) -> Contestant:
+    steps = FreezeThaw(epochs=table.epochs, levels=steps_of(table.epochs, parts)).rungs
+    trials = None if sampler is None else _trials(table, seed, sampler=sampler)
+    return Modelled(table, seed, most, steps=steps, trials=trials, margin=margin)
+
+
 CONTESTANTS: dict[str, Build] = {
     "random": partial(_optuna, "random", "none"),
     "tpe": partial(_optuna, "tpe", "none"),
@@ -111,6 +126,7 @@ CONTESTANTS: dict[str, Build] = {
     "ray asha+tpe": partial(_ray, "tpe"),
     "random+freeze-thaw": partial(_freeze_thaw, sampler="random"),
     "tpe+freeze-thaw": _freeze_thaw,
+    "freeze-thaw model": _modelled,
 }
 REFERENCE = "tpe+median"
 
@@ -124,5 +140,10 @@ VARIANTS: dict[str, Build] = {
     "1/15:3 1/8:3 1/3:3": variant(("1/15", 3), ("1/8", 3), ("1/3", 3)),
     "1/15:3 1/8:3 1/3:3 from 1": variant(("1/15", 3), ("1/8", 3), ("1/3", 3), shown_from="1"),
     "1/8:2 1/4:2 1/2:2": variant(("1/8", 2), ("1/4", 2), ("1/2", 2)),
+    "model": _modelled,
+    "model, 4 steps": partial(_modelled, parts=4),
+    "model, no margin": partial(_modelled, margin=0.0),
+    "model+tpe": partial(_modelled, sampler="tpe"),
 }
-"""Freeze-thaw with other rungs; `from`: part of the epochs from which the sampler sees paused trials as pruned."""
+"""Freeze-thaw with other rungs; `from`: part of the epochs from which the sampler sees paused trials as pruned. The
+model with other steps, without a margin for the running trial, and with TPE's proposals."""

@@ -40,9 +40,9 @@ PARTS = 8
 """Steps of a trial after which a model of its curve decides, chosen by `bench/search`."""
 
 
-def steps_of(epochs: int) -> tuple[Level, ...]:
+def steps_of(epochs: int, parts: int = PARTS) -> tuple[Level, ...]:
     """Return the rungs at which a model decides; how many trials go on is not fixed."""
-    step = max(1, round(epochs / PARTS))
+    step = max(1, round(epochs / parts))
     return tuple(Level(Fraction(epoch, epochs), 1) for epoch in range(step, epochs, step))
 
 

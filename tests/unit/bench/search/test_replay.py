@@ -73,6 +73,15 @@ class Steady:
         return Curve(params, np.full(EPOCHS, float(self.made)), 1 / self.made, 2.0)
 
 
+class Worsening(Steady):
+    """A landscape in which no later trial is as good as the first."""
+
+    def curve(self, params: Mapping[str, Any], rng: np.random.Generator) -> Curve:
+        super().curve(params, rng)
+        value = 1 / self.made
+        return Curve(params, np.full(EPOCHS, value), 1 - value, 2.0)
+
+
 @pytest.fixture(scope="module")
 def table() -> CurveTable:
     return made_table()
@@ -114,7 +123,7 @@ def test_user_picks_complete_trial_over_better_value_of_shorter_one(table: Curve
 @pytest.mark.parametrize("name", CONTESTANTS)
 def test_every_contestant_spends_its_budget_and_repeats(name: str, table: CurveTable) -> None:
     logs = [
-        replay(CONTESTANTS[name](table, 3, None), Steady(table), workers=4, epochs=90, seed=3)
+        replay(CONTESTANTS[name](table, 3, None), Worsening(table), workers=4, epochs=90, seed=3)
         for _ in range(2)
     ]
     assert len(logs[0].seconds) >= 90
