@@ -14,11 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+from optuna.distributions import FloatDistribution
 from sqlalchemy import Connection, text
+from threadpoolctl import threadpool_limits
 
 from hpo.outcomes import Outcome
-from hpo.search.freeze_thaw import NAME, FreezeThaw
-from storage import agents, claims, leases, rungs
+from hpo.search.curve_model.curves import Curve
+from hpo.search.curve_model.scheduler import Scheduler
+from hpo.search.freeze_thaw import NAME, FreezeThaw, rule_for
+from storage import agents, claims, curves, leases, rungs
 from storage.engine import Database, open_database
 
 SIZES = (100, 1_000, 10_000)
@@ -47,6 +52,28 @@ WHERE top.reservation_id = t.reservation_id AND ordinal >= :n / power(3, :rung_c
 
 UPDATE hpo.trials SET outcome = 'complete', value = ordinal, decided_at = now(), epochs = 27
 WHERE study_id = :s AND paused_epoch IS NULL;
+"""
+
+
+MODELLED = rule_for(24, (), modelled=True)
+SPACE = {name: FloatDistribution(0.0, 1.0) for name in ("a", "b", "c", "d", "e")}
+
+_FILL_CURVES = """
+INSERT INTO hpo.studies (study_id, name, spec, budget) VALUES (:s, CAST(:s AS text), CAST(:spec AS json), :n + 1000);
+
+INSERT INTO hpo.trials (study_id, ordinal, seed, epochs, params, number)
+SELECT :s, n, n, 1, json_build_object('a', random(), 'b', random(), 'c', random(), 'd', random(), 'e', random()), n
+FROM generate_series(0, :n - 1) AS n;
+
+-- One trial in three has gone on at each rung.
+INSERT INTO hpo.rungs (reservation_id, epoch, study_id, score)
+SELECT reservation_id, epoch, :s, abs(CAST(params->>'a' AS float8) - 0.3) + 1.0 / epoch
+FROM hpo.trials, unnest(CAST(:rungs AS int[])) WITH ORDINALITY AS r (epoch, nth)
+WHERE study_id = :s AND ordinal % CAST(power(3, nth - 1) AS int) = 0;
+
+UPDATE hpo.trials t SET paused_epoch = top.epoch, paused_score = top.score FROM
+ (SELECT DISTINCT ON (reservation_id) reservation_id, epoch, score FROM hpo.rungs WHERE study_id = :s
+  ORDER BY reservation_id, epoch DESC) AS top WHERE top.reservation_id = t.reservation_id;
 """
 
 
@@ -105,6 +132,10 @@ def main() -> None:
     ):
         for study_id, trials in enumerate(SIZES, start=1):
             print(_row(database, study_id, trials), flush=True)
+        print("\n| configurations | reading of the curves | decision of their model | proposal with it |")
+        print("|---|---|---|---|")
+        for study_id, trials in enumerate(SIZES, start=1 + len(SIZES)):
+            print(_modelled_row(database, study_id, trials), flush=True)
 
 
 def _row(database: Database, study_id: int, trials: int) -> str:
@@ -145,6 +176,41 @@ def _row(database: Database, study_id: int, trials: int) -> str:
     )
     paused = [_seconds(database, claim_paused) for _ in range(ROUNDS)]
     shown = " | ".join(f"{1000 * median(times):.1f} ms" for times in (paused, fresh, judged, settled))
+    return f"| {trials} | {shown} |"
+
+
+def _modelled_row(database: Database, study_id: int, trials: int) -> str:
+    """Return the time of the read and the processor time of decisions, for each of which the model is fitted."""
+    spec = (
+        f'{{"pruner": "{NAME}", "epochs": {MODELLED.epochs}, "curve_model": true, "direction": "minimize"}}'
+    )
+    values = {"s": study_id, "n": trials, "spec": spec, "rungs": list(MODELLED.rungs)}
+    for statement in (one for one in _FILL_CURVES.split(";") if one.strip()):
+        database.transaction(lambda c, sql=statement: c.execute(text(sql), values))  # type: ignore[misc]
+    database.transaction(lambda c: c.execute(text("ANALYZE")))
+    read = [_seconds(database, lambda c: curves.read(c, study_id, MODELLED)) for _ in range(ROUNDS)]
+    study = database.transaction(lambda c: curves.read(c, study_id, MODELLED))
+    known = [
+        Curve(
+            trial=one.reservation_id,
+            ordinal=one.ordinal,
+            params=one.params,
+            scores=one.scores,
+            state=one.state,
+        )
+        for one in study.trials
+    ]
+    decided, proposed = [], []
+    with threadpool_limits(limits=1, user_api="blas"):
+        for seed in range(ROUNDS):
+            scheduler = Scheduler(space=SPACE, epochs=MODELLED.epochs, seed=seed)
+            began_at = time.process_time()
+            scheduler.ranking(known, study.reserved, begins=True)
+            decided.append(time.process_time() - began_at)
+            began_at = time.process_time()
+            scheduler.propose(known, study.reserved, np.random.default_rng(seed))
+            proposed.append(time.process_time() - began_at)
+    shown = " | ".join(f"{1000 * median(times):.1f} ms" for times in (read, decided, proposed))
     return f"| {trials} | {shown} |"
 
 
