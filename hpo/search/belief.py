@@ -2,7 +2,8 @@
 
 They are known to be good, so their neighbourhood is worth more of the first trials than the rest of the space: half of
 the trials that a sampler would draw at random, before it has enough of them for a model, are drawn around these
-configurations. The belief ends with these trials, so one that misleads costs no more than they do. That is how
+configurations. One whose own trial is in the worse half of all that have ended is no longer believed, and the belief
+ends with these trials, so one that misleads costs less than they do. That is how
 PriorBand begins (Mallik et al., "PriorBand: Practical Hyperparameter Optimization in the Age of Deep Learning", 2023);
 its falling shares of later trials lost to this in `bench/search`.
 """
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.space import from_unit, place_of, to_unit
+from hpo.search.subsampled_storage import rank
 from objectives.base import Params
 
 SHARE = 0.5
@@ -50,12 +52,21 @@ class BelievingSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         self._drawn = None
-        if self._believed and trial.number < self._trials and self._rng.random() < SHARE:
-            center = self._believed[int(self._rng.integers(len(self._believed)))]
+        believed = self._still_believed(study) if trial.number < self._trials else []
+        if believed and self._rng.random() < SHARE:
+            center = believed[int(self._rng.integers(len(believed)))]
             self._drawn = {name: _around(center, name, dist, self._rng) for name, dist in self._space.items()}
             # Values of parameters that turn out to be inactive are never asked for.
             return dict(self._space)
         return self._sampler.infer_relative_search_space(study, trial)
+
+    def _still_believed(self, study: Study) -> Sequence[Params]:
+        """Return the configurations whose own trials, if they have ended, are not in the worse half of all."""
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        ranked = sorted(ended, key=lambda trial: rank(trial, sign))
+        worse = ranked[(len(ranked) + 1) // 2 :]
+        return [params for params in self._believed if not any(_has(trial.params, params) for trial in worse)]
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -73,6 +84,10 @@ class BelievingSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         self._sampler.after_trial(study, trial, state, values)
+
+
+def _has(params: Params, part: Params) -> bool:
+    return all(name in params and params[name] == value for name, value in part.items())
 
 
 def _around(center: Params, name: str, distribution: BaseDistribution, rng: np.random.Generator) -> Any:

@@ -95,7 +95,7 @@ def without_experimental_warnings(build: Callable[P, T]) -> Callable[P, T]:
 
 
 def startup_trials(trials: int) -> int:
-    """Return the random trials before a sampler builds a model: a quarter of a small budget, at most Optuna's 10."""
+    """Return the number of trials before a sampler builds a model: a quarter of a small budget, at most Optuna's 10."""
     return min(10, max(4, trials // 4))
 
 

@@ -69,7 +69,7 @@ class StudySpec:
     seed: int = LaunchDefaults.seed
     data: DataOptions = field(default_factory=DataOptions)
     startup: int = 10
-    """Random trials before the sampler builds a model; the pruner starts after as many complete ones, at most 5."""
+    """Trials before the sampler builds a model; the pruner starts after as many complete ones, at most 5."""
     max_lost: int = LaunchDefaults.max_lost
     """Lost attempts after which a trial is failed."""
     max_failed: int = LaunchDefaults.max_failed

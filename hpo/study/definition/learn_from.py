@@ -68,7 +68,7 @@ def _names(option: str | None) -> list[str] | None:
     names = [name for part in option.split(",") if (name := part.strip())]
     if not names:
         raise UsageError(f"--learn-from is empty: name a study, or {NONE}")
-    if names == [NONE]:
+    if [name.lower() for name in names] == [NONE]:
         return []
     if len(set(names)) > STUDIES:
         raise UsageError(f"--learn-from names {len(set(names))} studies: name at most {STUDIES}")
@@ -119,14 +119,13 @@ def _of_same(connection: Connection, study: str, spec: StudySpec) -> tuple[Earli
 
 
 def _definition(spec_json: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the parts of a spec by which two studies search for the same."""
-    data = dict(spec_json.get("data") or {})
-    if data.get("digest"):
-        # The same images may lie in another place.
-        data.pop("source", None)
-    known = DataOptions().to_json()
-    names = ("objective", "metric", "direction", "value", "epochs")
-    return (*(spec_json.get(name) for name in names), {**known, **data})
+    """Return objective, goal and data of a spec, also of one of an earlier version."""
+    stored = spec_json.get("data")
+    data = DataOptions().to_json() | (dict(stored) if isinstance(stored, Mapping) else {})
+    # The same data may lie in another place.
+    for name in ("data_dir", "cache_dir", *(["source"] if data.get("digest") else [])):
+        data.pop(name, None)
+    return (*(spec_json.get(name) for name in ("objective", "metric", "direction")), data)
 
 
 def described(learned_from: Sequence[EarlierStudy]) -> str:

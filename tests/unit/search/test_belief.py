@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.storages import InMemoryStorage
 
+from hpo.outcomes import Outcome
 from hpo.search import belief
 from hpo.search.learned import summarized
 from hpo.search.optuna_study import Search
@@ -91,3 +92,19 @@ def test_first_trials_lie_around_the_best_of_earlier_studies_too() -> None:
     found = proposed(30, learned=(summarized("before", best),), startup=30)
     assert found[:2] == best
     assert np.median([params["free"] for params in found[2:]]) > 0.6
+
+
+@pytest.mark.usefixtures("certain")
+def test_configuration_whose_own_trial_is_bad_is_not_believed() -> None:
+    storage = InMemoryStorage()
+    optuna.create_study(study_name="s", storage=storage)
+    good, bad = KNOWN | {"free": 0.05}, KNOWN | {"free": 0.95}
+    agent = Search(0, spec(SPACE, sampler="tpe", first=(bad, good), startup=40), storage)
+    found = []
+    for number in range(40):
+        claim = Claim(reservation_id=number + 1, attempt_id=1, ordinal=number, seed=0, fresh=True)
+        trial_id, _ = agent.create(claim)
+        found.append(agent.suggest(trial_id)["free"])
+        agent.tell(trial_id, number, Outcome.COMPLETE, found[-1])
+    assert found[:2] == [0.95, 0.05]
+    assert np.median(found[2:]) < 0.35

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from optuna.distributions import FloatDistribution
 
 import hpo
 from hpo.errors import StudyConflictError, UnknownStudyError, UsageError
+from hpo.options.images import ImageOptions
 from hpo.options.requests import LaunchRequest
 from hpo.report.reproduction_section import commands, reproduction_section
 from hpo.search.learned import LEAST
@@ -24,6 +26,7 @@ from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.history import read_history
 from hpo.study.monitoring.status import study_status
+from objectives.data_options import DataOptions
 from storage.engine import Database
 from tests.integration.rows import StudyRows
 from tests.integration.study.definition.launches import DESCRIPTION, SPACE, begin
@@ -108,15 +111,19 @@ def test_named_studies_are_kept_when_they_are_gone(
 def test_studies_of_the_same_objective_and_data_are_found(
     database: Database, log: pytest.LogCaptureFixture
 ) -> None:
-    for place in range(6):
+    for place in range(4):
         earlier(database, f"same-{place}")
+    # A spec of an earlier version, and damaged ones.
+    old = spec(objective="q", metric="loss", epochs=4, space=SPACE).to_json()
+    earlier(database, "same-4").set(spec={**old, "data": {"data_dir": "/data"}})
+    for number, damage in enumerate(({"data": [1], "metric": "f1"}, {"objective": None}, {"space": 3})):
+        earlier(database, f"damaged-{number}").set(spec={**old, **damage})
+    earlier(database, "same-5", epochs=5, value="best")
     earlier(database, "few", LEAST - 1)
     for name, options in {
         "objective": {"objective": "other"},
         "metric": {"metric": "auc"},
         "direction": {"direction": "maximize"},
-        "epochs": {"epochs": 5},
-        "value": {"value": "best"},
         "data": {"data": replace(spec().data, limit=100)},
     }.items():
         earlier(database, f"other-{name}", **options)
@@ -128,6 +135,15 @@ def test_studies_of_the_same_objective_and_data_are_found(
     assert launch(database, learn_from="none").spec.learned == ()
     for number, options in enumerate([{"learn_from": "none"}, {"seed": 0}, {"sampler": "random"}]):
         assert launch(database, f"without-{number}", **options).spec.learned == ()
+
+
+def test_same_data_may_lie_in_another_place(database: Database) -> None:
+    earlier(database, "before", data=DataOptions(source="/there", digest="c0de"))
+    images = ImageOptions(data=Path("/here"))
+    for digest, found in {"c0de": ["before"], "beef": []}.items():
+        request = LaunchRequest(study=digest, images=images)
+        described = replace(DESCRIPTION, takes_images=True)
+        assert names(create_or_continue(database, request, "q", described, None, digest)) == found
 
 
 def test_objective_that_names_its_parameters_while_it_runs_learns_too(database: Database) -> None:
