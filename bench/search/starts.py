@@ -44,7 +44,7 @@ EARLIER = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a search starts from."""
+    """Configurations that a search starts from."""
 
     first: Mapping[str, Any]
     learned: Sequence[EarlierStudy] = ()
@@ -62,7 +62,7 @@ class _Started(Trials):
     def propose(self) -> Config:
         proposed = super().propose()
         place = len(self._ids) - 1
-        # The sampler fills what a point lacks, as in the service.
+        # The sampler draws missing parameters, as in the service.
         return {**proposed, **(self._points[place] if place < len(self._points) else {})}
 
 

@@ -25,7 +25,7 @@ def starting_point(spec: StudySpec, ordinal: int) -> Params | None:
 
 
 def starting_points(spec: StudySpec) -> list[Params]:
-    """Return the configurations of a study's first trials, by their order: the sampler fills what they lack."""
+    """Return the configurations of a study's first trials, by their order; the sampler draws missing parameters."""
     found = [dict(params) for params in spec.first]
     most = len(found) + min(OF_EARLIER, spec.startup // 2)
     ranked = zip_longest(*(_inside(spec, one.configurations) for one in spec.learned))

@@ -131,7 +131,7 @@ def test_another_kind_of_distribution_is_refused_and_nothing_lost(study: StoredS
     assert ask(store, claim, trial_id, "y", FloatDistribution(0, 1)) is not None
 
 
-def test_first_trials_take_what_fits_of_the_best_of_earlier_studies(database: Database) -> None:
+def test_first_trials_take_the_values_of_earlier_studies_that_fit(database: Database) -> None:
     best = {"x": 0.25, "kind": [1, 2], "gone": 3, "n": 77}
     study = StoredStudy(database, replace(OPEN, learned=(summarized("before", [best]),)), budget=2)
     asked = {
