@@ -113,7 +113,17 @@ def _span(path: Path) -> Span:
 
 
 def _launch(study: str, objective: str, trials: int, workers: int) -> list[object]:
-    arguments: list[object] = ["-m", "hpo.cli", "launch", "--study", study, "--pruner", "none"]
+    arguments: list[object] = [
+        "-m",
+        "hpo.cli",
+        "launch",
+        "--study",
+        study,
+        "--pruner",
+        "none",
+        "--learn-from",
+        "none",
+    ]
     return [
         *arguments,
         "--objective",
