@@ -145,7 +145,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         code=description.code,
         takes_restarts=description.takes_restarts,
         first=known_good_parts(description.first, space),
-        sampler=request.sampler or _default_sampler(space, trials, open_space=description.open_space),
+        sampler=request.sampler or _default_sampler(request, description, space, trials),
         # The other objective of an unpromising trial may be the best.
         pruner=NO_PRUNER
         if request.also_minimize is not None
@@ -166,9 +166,14 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
     return spec if rule is None else replace(spec, rungs=tuple(rule.one_in.items()))
 
 
-def _default_sampler(space: Space, trials: int, *, open_space: bool) -> str:
-    """Return the default sampler of a study: a space that is not larger than the budget is enumerated."""
-    number = None if open_space else finite.size(space)
+def _default_sampler(request: LaunchRequest, description: Description, space: Space, trials: int) -> str:
+    """Return the default sampler of a study: a space that is not larger than the budget is enumerated.
+
+    It would not learn from earlier studies, so where the request names some, the sampler proposes an order.
+    """
+    if description.open_space or request.learn_from not in (None, NONE):
+        return LaunchDefaults.sampler
+    number = finite.size(space)
     return GRID if number is not None and number <= trials else LaunchDefaults.sampler
 
 

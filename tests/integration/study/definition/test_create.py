@@ -200,6 +200,13 @@ def test_space_that_is_not_larger_than_the_budget_is_enumerated(
     assert [line in message for message in caplog.messages] == [True] * bool(line)
 
 
+def test_search_that_starts_from_earlier_studies_keeps_a_sampler_that_learns() -> None:
+    description = replace(DESCRIPTION, space=FINITE, first=[])
+    request = replace(REQUEST, learn_from="earlier")
+    assert new_spec(request, "q", description).sampler == "tpe"
+    assert new_spec(replace(request, learn_from="none"), "q", description).sampler == "grid"
+
+
 def test_configurations_that_a_narrowing_makes_equal_are_tried_once() -> None:
     description = replace(
         DESCRIPTION, first=[{"x": 1.0, "kind": "a"}, {"x": 2.0, "kind": "a"}, {"x": 2.0, "kind": "a"}]
