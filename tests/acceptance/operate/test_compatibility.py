@@ -33,8 +33,8 @@ def trials(service: Service, study: str) -> list[dict[str, Any]]:
     with redirect_stdout(printed):
         assert run(["trials", "--study", study, "--json", "--storage", service.url]) == 0
     found: list[dict[str, Any]] = json.loads(printed.getvalue())
-    # Version 0.1 had no notes.
-    assert all(trial.pop("note") == "" for trial in found)
+    # Version 0.1 had no notes and no figures.
+    assert all((trial.pop("note"), trial.pop("figures")) == ("", {}) for trial in found)
     return found
 
 
