@@ -178,7 +178,8 @@ def decide(
     result = connection.execute(
         text(
             "UPDATE hpo.trials SET outcome = :o, value = :v, error = nullif(:e, ''), traceback = nullif(:tb, ''),"
-            f" decided_at = {decided_at('trials.study_id')}"
+            # A trial that is paused and ends by itself, or by hand, does not go on when the study is extended.
+            f" paused_epoch = NULL, paused_score = NULL, decided_at = {decided_at('trials.study_id')}"
             " WHERE reservation_id = :t AND outcome IS NULL"
         ),
         {"t": reservation_id, "o": outcome, "v": finite, "e": error, "tb": traceback},

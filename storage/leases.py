@@ -143,11 +143,6 @@ def kill(
     attempt_ids = list(live.scalars())
     decided = budget.decide(connection, reservation_id, Outcome.PRUNED, value, reason, None)
     if decided:
-        # A paused trial does not go on when `--trials` is raised, because it was ended by hand.
-        connection.execute(
-            text("UPDATE hpo.trials SET paused_epoch = NULL, paused_score = NULL WHERE reservation_id = :t"),
-            {"t": reservation_id},
-        )
         attempts.end(connection, attempt_ids, Outcome.PRUNED, reason)
     return decided
 

@@ -81,7 +81,7 @@ def reopen(connection: Connection, study_id: int) -> int:
     reopened = connection.execute(
         text(
             "UPDATE hpo.trials SET outcome = NULL, value = NULL, decided_at = NULL, told_optuna = false"
-            " WHERE study_id = :s AND outcome = :pruned AND paused_epoch IS NOT NULL AND error IS NULL"
+            " WHERE study_id = :s AND outcome = :pruned AND paused_epoch IS NOT NULL"
             " RETURNING trial_id"
         ),
         {"s": study_id, "pruned": Outcome.PRUNED},
