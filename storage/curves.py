@@ -35,7 +35,8 @@ class ScoredTrial:
     ordinal: int
     params: Mapping[str, Any]
     scores: Mapping[int, float]
-    """Score by epoch: at rungs, and at the end of a complete trial; infinity: not finite, or the trial diverged."""
+    """Score by epoch: at rungs, and at the end of a complete trial; infinity: not finite, or the configuration
+    cannot work."""
     state: Literal["running", "paused", "ended"]
     """Paused: no agent holds it. A trial that waits for an agent counts as running."""
 
@@ -136,7 +137,7 @@ def _scored(row: Any, epochs: int, sign: int, new: Mapping[int, float]) -> Score
     scores = dict(zip(row.rungs, row.scores, strict=True)) | dict(new)
     if row.outcome == Outcome.COMPLETE and row.value is not None:
         scores[epochs] = sign * row.value
-    elif row.outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY):
+    elif row.outcome is not None and Outcome(row.outcome).is_infeasible:
         scores[max(1, row.epochs)] = math.inf
     return ScoredTrial(
         reservation_id=row.reservation_id,

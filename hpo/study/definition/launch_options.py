@@ -103,7 +103,11 @@ def check_front(spec: StudySpec) -> None:
 
 
 def check_curves(spec: StudySpec) -> None:
-    """Raise UsageError if the study's sampler is the model of curves, which the study does not have."""
+    """Raise UsageError if the study's sampler is the model of curves, which the study does not have, or is bounded."""
+    if spec.sampler == CURVES and spec.constraints:
+        raise UsageError(
+            f"--sampler {CURVES} learns nothing from configurations that violate a --constraint: use tpe, which does"
+        )
     if spec.sampler == CURVES and not spec.curve_model:
         reason = (
             "the objective names its parameters while it runs"

@@ -160,7 +160,8 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
     )
     # A model needs parameters that it knows before a trial begins.
     spec = replace(spec, curve_model=freeze_thaw_of(spec) is not None and bool(space))
-    if spec.curve_model and request.sampler is None and spec.sampler != GRID:
+    # The model proposes without regard to constraints, and TPE with it.
+    if spec.curve_model and request.sampler is None and spec.sampler != GRID and not spec.constraints:
         spec = replace(spec, sampler=CURVES)
     rule = freeze_thaw_of(spec)
     return spec if rule is None else replace(spec, rungs=tuple(rule.one_in.items()))

@@ -60,6 +60,11 @@ def test_launch_that_failed_before_its_first_trial_may_change_them(database: Dat
             "--pruner median does not apply to a study with --also",
         ),
         ({}, {"also_minimize": "a", "sampler": "cmaes"}, "--sampler cmaes minimizes one objective"),
+        (
+            {},
+            {"constraint": ("a<=1",), "sampler": "curves", "pruner": "freeze-thaw"},
+            "--sampler curves learns nothing",
+        ),
         (OPTUNA, {"constraint": ("a<=1",)}, "--constraint does not apply to an Optuna objective: set its"),
         (OPTUNA, {"also_minimize": "a"}, "--also-minimize does not apply to an Optuna objective"),
     ],
@@ -76,6 +81,11 @@ def test_figures_that_no_trial_can_have_are_refused(
 def test_figures_of_a_keras_objective_are_accepted(database: Database) -> None:
     asked = ("val_auc>=0.5", "seconds_per_epoch<=9", "images_per_second>=1", "val_own>=1")
     assert launch(database, KERAS, constraint=asked).spec.constraints == asked
+
+
+def test_tpe_proposes_where_trials_pause_and_configurations_are_bounded(database: Database) -> None:
+    spec = launch(database, constraint=("parameters<=5",), pruner="freeze-thaw").spec
+    assert (spec.sampler, spec.pruner, spec.curve_model) == ("tpe", "freeze-thaw", True)
 
 
 def test_sampler_of_one_objective_is_refused_later_too(database: Database) -> None:
