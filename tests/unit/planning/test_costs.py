@@ -115,7 +115,8 @@ def simulated(study: StudySpec, trials: int) -> int:
             trained += (passes + thawed) * (study.epochs - rule.rungs[0])
         return trained
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    search, trained = optuna.create_study(pruner=build_pruner(study)), 0
+    # The name decides on the brackets of Hyperband.
+    search, trained = optuna.create_study(study_name="s", pruner=build_pruner(study)), 0
     for value in values:
         trial = search.ask()
         for epoch in range(1, study.epochs + 1):
