@@ -216,6 +216,16 @@ def test_reopened_trial_is_told_by_an_agent_that_has_seen_it_closed(database: Da
     assert [trial.datetime_complete is None for trial in fresh.get_trials()] == [False, False, True]
 
 
+def test_trial_that_ended_by_itself_while_it_was_paused_stays_ended(database: Database) -> None:
+    study = Frozen(database, 3)
+    claim = study.claim(study.agent())
+    assert isinstance(claim, Claim)
+    assert study.do(lambda c: rungs.judge(c, claim.attempt_id, RULE, {1: 0.5}))
+    study.do(lambda c: leases.settle(c, claim.attempt_id, Outcome.PRUNED, 0.5))
+    assert study.do(lambda c: pauses.reopen(c, 1)) == 0
+    assert study.outcomes() == [("pruned", 0.5)]
+
+
 def test_repeats_of_an_extended_study_go_on_without_a_comparison(database: Database) -> None:
     rows = StudyRows(database, spec=make_spec(SPACE, epochs=9, pruner=NAME, sampler="tpe"), budget=2)
     for repeated in (False, True):
