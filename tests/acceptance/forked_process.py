@@ -1,4 +1,4 @@
-"""A fork that becomes a process of its own: its streams, environment, modules, and how the system shows it."""
+"""A fork that becomes a process of its own: its streams, its environment, its modules, and its entry in /proc."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def become(environment: Mapping[str, str], *folders: str) -> None:
 def run(arguments: Sequence[str]) -> NoReturn:
     """Run `python ARGUMENTS` in this process, and end as an interpreter does.
 
-    Only the modules of an interpreter are destroyed too, which would cost more than most commands.
+    The modules alone are not destroyed, because that takes longer than most commands.
     """
     code: object = 0
     try:

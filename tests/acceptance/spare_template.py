@@ -1,7 +1,7 @@
-"""A template that is forked from its agent's process before that begins, as an interpreter would import all again.
+"""A template that is forked from its command's process before the command begins.
 
-Only the first template of a command that is itself forked. Its replacements are started as users' templates are, and
-so are those of commands that are no forks.
+An interpreter would import all modules again. A template that replaces another is an interpreter, and so are all
+templates of commands that are not forked.
 """
 
 from __future__ import annotations
