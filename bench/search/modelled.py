@@ -52,6 +52,7 @@ class Modelled:
             epochs=table.epochs,
             seed=seed,
             startup=startup,
+            finalists=finalists,
             margin=margin,
             hopeless=hopeless,
         )

@@ -34,7 +34,11 @@ class Advisor:
         self._rule = rule
         self._contains = spec.contains if spec.space_changed else None
         self._scheduler = Scheduler(
-            space=spec.space, epochs=rule.epochs, seed=spec.seed, startup=spec.startup
+            space=spec.space,
+            epochs=rule.epochs,
+            seed=spec.seed,
+            startup=spec.startup,
+            finalists=rule.finalists,
         )
         self._warned = False
 

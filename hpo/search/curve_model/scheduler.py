@@ -44,6 +44,8 @@ class Scheduler:
     """Configurations at random before the model decides."""
     hopeless: float = 0.05
     """Probability to become the best below which a paused trial does not go on where no configuration is left."""
+    finalists: int = 3
+    """Complete trials that a study has at least."""
     margin: float = 0.5
     """Logarithm of the factor by which a rival must be more probable before a running trial pauses for it: a pause
     costs a start, and fewer configurations, trained further, are better with many workers."""
@@ -73,6 +75,9 @@ class Scheduler:
             return False
         rivals = [curve for curve in curves if curve.state == "paused" and np.isfinite(curve.score)]
         found = dict(self._utilities(curves, [*rivals, own], begun, begins=begins))
+        if not found:
+            # The study is to have some complete trials, and it is one of the best that are left.
+            return sum(curve.epoch == self.epochs for curve in curves) < self.finalists
         return own.trial in found and found[own.trial] + self.margin >= max(found.values())
 
     def propose(self, curves: Sequence[Curve], begun: int, rng: np.random.Generator) -> Params:

@@ -170,6 +170,16 @@ def test_paused_trial_that_may_become_the_best_goes_on_where_no_configuration_is
     assert scheduler().ranking([*best, hopeless], 6, begins=False) == []
 
 
+def test_trial_without_a_chance_goes_on_until_enough_are_complete() -> None:
+    hopeless = curve(9, 1.0, 4, "running")
+    for complete in (2, 3):
+        ended = [curve(place, 0.3, EPOCHS, "ended") for place in range(complete)]
+        paused = [curve(place, 0.9, 2) for place in range(complete, 9)]
+        known = [*ended, *paused, hopeless]
+        assert scheduler().ranking(known, 10, begins=False) == []
+        assert scheduler().continues(known, hopeless, 10, begins=False) is (complete < 3)
+
+
 def test_trial_whose_score_is_not_finite_stays_paused() -> None:
     broken = [
         Curve(trial=number, ordinal=number, params={"x": number / 9}, scores={2: math.inf}, state="paused")
