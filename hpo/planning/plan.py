@@ -80,7 +80,7 @@ def plan(request: LaunchRequest, probe_seconds: float, settings: Settings) -> Pl
             found = _probe(request, settings, work, params, it, signals, probe_seconds)
         estimate = estimated(work, found, load_seconds, free_bytes)
         if it.existing is None or not it.existing.begun:
-            kept_estimate.keep(settings.home, request.study, spec, estimate)
+            kept_estimate.keep(settings.home, request.study, spec, _budget(request, it), estimate)
     limit = request.timeout_seconds
     return Planned(
         study=request.study,
@@ -99,6 +99,10 @@ def _spec(database: Database, request: LaunchRequest, it: Loaded) -> StudySpec:
     return planned_spec(database, request, it.reference, it.description, it.existing, it.data.digest)
 
 
+def _budget(request: LaunchRequest, it: Loaded) -> int:
+    return request.trials or (it.existing.budget if it.existing else LaunchDefaults.trials)
+
+
 def _work(database: Database, request: LaunchRequest, it: Loaded, spec: StudySpec) -> Work:
     existing = it.existing
     if existing is not None and existing.begun and spec.epochs != existing.spec.epochs:
@@ -106,7 +110,7 @@ def _work(database: Database, request: LaunchRequest, it: Loaded, spec: StudySpe
             f"--epochs {spec.epochs}: how many finished trials go on depends on their values, so the cost is not"
             " planned: leave --epochs out"
         )
-    trials = request.trials or (existing.budget if existing else LaunchDefaults.trials)
+    trials = _budget(request, it)
     epochs = database.transaction(lambda c: trained_epochs(c, existing.study_id)) if existing else 0
     finished = existing.finished if existing else 0
     work = work_of(spec, trials, finished, epochs, len(it.pool.devices))

@@ -220,8 +220,8 @@ class Probe(Workload[ProbeRun]):
         if outcome is Outcome.OUT_OF_MEMORY:
             remedy = f"use fewer --workers or a larger --memory-per-worker, or {remedy}"
         raise ProbeError(
-            f"the default configuration ended as {outcome} after {formatting.counted(run.epoch, 'epoch')} in a slot of"
-            f" {len(self._runs)} ({reason}; see {run.printed.path}): {remedy}"
+            f"the default configuration ended as {outcome} after {formatting.counted(run.epoch, 'epoch')}, with"
+            f" {formatting.counted(len(self._runs), 'slot')} busy ({reason}; see {run.printed.path}): {remedy}"
         )
 
     def release(self, slot: int, run: ProbeRun) -> None:

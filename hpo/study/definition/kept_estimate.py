@@ -21,11 +21,11 @@ from storage.engine import Database
 log = logging.getLogger(__name__)
 
 
-def keep(home: Path, study: str, spec: StudySpec, estimate: Estimate) -> None:
-    """Keep the estimate of a study that does not exist yet, in place of an earlier one."""
+def keep(home: Path, study: str, spec: StudySpec, budget: int, estimate: Estimate) -> None:
+    """Keep the estimate of a study of so many trials that does not exist yet, in place of an earlier one."""
     path = _path(home, study)
     path.parent.mkdir(exist_ok=True)
-    content = {"study": study, "spec": spec.to_json(), "estimate": estimate.to_json()}
+    content = {"study": study, "spec": spec.to_json(), "budget": budget, "estimate": estimate.to_json()}
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(content))
 
@@ -35,11 +35,11 @@ def adopt(database: Database, study: LaunchedStudy, home: Path) -> LaunchedStudy
     path = _path(home, study.name)
     try:
         kept = json.loads(path.read_text())
-        same = _options(kept["spec"]) == _options(_stored(study.spec))
+        same = kept["budget"] == study.budget and _options(kept["spec"]) == _options(_stored(study.spec))
         estimate = Estimate.from_json(kept["estimate"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return study
-    if study.begun or not same or estimate.trials != study.budget:
+    if study.begun or not same:
         return study
     spec = replace(study.spec, estimate=estimate.to_json())
     stored = database.transaction(

@@ -154,9 +154,13 @@ def test_objective_without_progress_is_refused(tmp_path: Path, monkeypatch: pyte
         (
             Finished(Outcome.DIVERGED, "loss is nan"),
             ProbeError,
-            r"ended as diverged after 2 epochs .*loss is nan",
+            r"ended as diverged after 2 epochs, with .*loss is nan",
         ),
-        (Finished(Outcome.OUT_OF_MEMORY, "no memory"), ProbeError, r"in a slot of 2 \(.*use fewer --workers"),
+        (
+            Finished(Outcome.OUT_OF_MEMORY, "no memory"),
+            ProbeError,
+            r"with 2 slots busy \(.*use fewer --workers",
+        ),
         (TrainerExited("killed", -9, True), ProbeError, r"ended as oom .*\(killed; see "),
         (TrainerExited("its process was ended by SIGSEGV", -11), ProbeError, "ended as lost after 2 epochs"),
     ],
