@@ -7,6 +7,7 @@ where it may end the search soon. They repeat the best trial, and are neither pr
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from dataclasses import dataclass
 from enum import Enum
@@ -50,12 +51,16 @@ class Noise:
 
     @property
     def mean(self) -> float | None:
-        return statistics.fmean(self.values) if self.values else None
+        # Exact, so that values near the largest float do not overflow.
+        return statistics.mean(self.values) if self.values else None
 
     @property
     def deviation(self) -> float | None:
         """Sample standard deviation; None for fewer than two values."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        try:
+            return statistics.stdev(self.values) if len(self.values) > 1 else None
+        except OverflowError:
+            return math.inf
 
 
 def read(connection: Connection, study_id: int) -> list[Noise]:

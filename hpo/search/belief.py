@@ -2,7 +2,7 @@
 
 They are known to be good, so their neighbourhood is worth more of the first trials than the rest of the space: half of
 the trials that a sampler would draw at random, before it has enough of them for a model, are drawn around these
-configurations. One whose own trial is in the worse half of all that have ended is no longer believed, and the belief
+configurations. One whose own trial is worse than half of all that have ended is no longer believed, and the belief
 ends with these trials, so one that misleads costs less than they do. That is how
 PriorBand begins (Mallik et al., "PriorBand: Practical Hyperparameter Optimization in the Age of Deep Learning", 2023);
 its falling shares of later trials lost to this in `bench/search`.
@@ -21,8 +21,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.space import from_unit, place_of, to_unit
-from hpo.search.subsampled_storage import rank
+from hpo.search.subsampled_storage import Rank, rank
 from objectives.base import Params
+from objectives.spaces.choices import same_params
 
 SHARE = 0.5
 """Part of the first trials that are drawn around a configuration; the others are drawn at random."""
@@ -61,12 +62,20 @@ class BelievingSampler(BaseSampler):
         return self._sampler.infer_relative_search_space(study, trial)
 
     def _still_believed(self, study: Study) -> Sequence[Params]:
-        """Return the configurations whose own trials, if they have ended, are not in the worse half of all."""
-        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        """Return the configurations whose own trials, if they have ended, are not worse than half of all."""
+        signs = [-1.0 if one == StudyDirection.MAXIMIZE else 1.0 for one in study.directions]
         ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        ranked = sorted(ended, key=lambda trial: rank(trial, sign))
-        worse = ranked[(len(ranked) + 1) // 2 :]
-        return [params for params in self._believed if not any(_has(trial.params, params) for trial in worse)]
+        ranks = [[rank(trial, sign, objective) for objective, sign in enumerate(signs)] for trial in ended]
+        worse = [
+            trial.params
+            for trial, own in zip(ended, ranks, strict=True)
+            if sum(_dominates(other, own) for other in ranks) >= (len(ended) + 1) // 2
+        ]
+        return [params for params in self._believed if not any(self._has(other, params) for other in worse)]
+
+    def _has(self, params: Params, part: Params) -> bool:
+        shared = {name: params[name] for name in part if name in params}
+        return same_params(shared, part, self._space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -86,8 +95,9 @@ class BelievingSampler(BaseSampler):
         self._sampler.after_trial(study, trial, state, values)
 
 
-def _has(params: Params, part: Params) -> bool:
-    return all(name in params and params[name] == value for name, value in part.items())
+def _dominates(one: Sequence[Rank], other: Sequence[Rank]) -> bool:
+    """Whether a trial is better in one objective, and at least as good in all."""
+    return one != other and all(own <= rank for own, rank in zip(one, other, strict=True))
 
 
 def _around(center: Params, name: str, distribution: BaseDistribution, rng: np.random.Generator) -> Any:

@@ -107,11 +107,16 @@ def values(distribution: BaseDistribution) -> Iterator[Any]:
             yield from distribution.choices
         case IntDistribution():
             yield from range(distribution.low, distribution.high + 1, distribution.step)
-        case FloatDistribution(low=low, high=high, step=step) if step is not None:
-            # The arithmetic of Optuna's samplers, so that values are equal to the last digit.
-            yield from (min(low + place * step, high) for place in range(round((high - low) / step) + 1))
+        case FloatDistribution(step=step) if step is not None:
+            yield from (_stepped(distribution, place) for place in range(int(number_of_values(distribution))))
         case FloatDistribution(low=low):
             yield low
+
+
+def _stepped(dist: FloatDistribution, place: int) -> float:
+    """Return a value of a float with a step, by the arithmetic of Optuna's samplers: equal to the last digit."""
+    assert dist.step is not None
+    return min(dist.low + place * dist.step, dist.high)
 
 
 def shuffled(space: Mapping[str, BaseDistribution], seed: int) -> list[Params]:
@@ -214,7 +219,10 @@ def _drawn(dist: BaseDistribution, generator: random.Random) -> Any:
             )
         case CategoricalDistribution():
             return generator.choice(dist.choices)
-    return generator.choice(list(values(dist)))
+        case FloatDistribution():
+            # There may be too many values for a list.
+            return _stepped(dist, generator.randrange(int(number_of_values(dist))))
+    raise AssertionError(f"unknown distribution {dist!r}")
 
 
 def _distance(space: Mapping[str, BaseDistribution], one: Params, other: Params) -> float:

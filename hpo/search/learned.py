@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from objectives.base import Params
-from objectives.spaces.choices import value_problem
+from objectives.spaces.choices import identity, value_problem
 
 BEST = 10
-"""Best configurations of a study that are kept; some may be equal, or lie outside the new space."""
+"""Best configurations of a study that are kept; some may lie outside the new space."""
 STUDIES = 5
 """Most earlier studies of one study."""
 LEAST = 10
@@ -58,6 +59,9 @@ class EarlierStudy:
 
 
 def summarized(study: str, ranked: Sequence[Mapping[str, Any]]) -> EarlierStudy:
-    """Return the best configurations of a study, of which `ranked` holds all, the best first."""
-    best = tuple(dict(params) for params in ranked[:BEST])
+    """Return the best configurations of a study, each once; `ranked` holds those of all trials, the best first."""
+    different: dict[str, Params] = {}
+    for params in ranked:
+        different.setdefault(identity(dict(params)), dict(params))
+    best = tuple(islice(different.values(), BEST))
     return EarlierStudy(study=study, trials=len(ranked), configurations=best)

@@ -28,7 +28,7 @@ def starting_points(spec: StudySpec) -> list[Params]:
     """Return the configurations of a study's first trials, by their order; the sampler draws missing parameters."""
     found = [dict(params) for params in spec.first]
     most = len(found) + min(OF_EARLIER, spec.startup // 2)
-    ranked = zip_longest(*(_inside(spec, one.configurations) for one in spec.learned))
+    ranked = zip_longest(*(inside(spec, one.configurations) for one in spec.learned))
     for params in (one for of_rank in ranked for one in of_rank if one is not None):
         if len(found) == most:
             break
@@ -37,7 +37,7 @@ def starting_points(spec: StudySpec) -> list[Params]:
     return found
 
 
-def _inside(spec: StudySpec, configurations: Sequence[Params]) -> Sequence[Params]:
+def inside(spec: StudySpec, configurations: Sequence[Params]) -> Sequence[Params]:
     """Return configurations as far as they lie inside the space, of an open one as they are."""
     return configurations if spec.open_space else known_good_parts(configurations, spec.space)
 

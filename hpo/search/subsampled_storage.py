@@ -70,14 +70,14 @@ class SubsampledStorage(ForwardingStorage):
         self._best = heapq.nsmallest(BEST, [*self._best, *ranked])
 
 
-def rank(trial: FrozenTrial, sign: float) -> Rank:
+def rank(trial: FrozenTrial, sign: float, objective: int = 0) -> Rank:
     """Return the rank that TPE gives a trial: complete ones by value, then pruned ones by their last step and value."""
     infeasible = sum(value for value in trial.constraints.values() if value > 0)
     if infeasible > 0:
         return 2, infeasible, 0.0
     if trial.state == TrialState.COMPLETE:
-        assert trial.value is not None
-        return 0, 0.0, sign * trial.value
+        assert trial.values is not None
+        return 0, 0.0, sign * trial.values[objective]
     if not trial.intermediate_values:
         return 1, 1.0, 0.0
     step, value = max(trial.intermediate_values.items())

@@ -14,6 +14,7 @@ from hpo.options.requests import LaunchRequest
 from hpo.search.learned import LEAST, STUDIES, EarlierStudy, summarized
 from hpo.search.samplers import SAMPLERS
 from hpo.search.spec import StudySpec
+from hpo.search.starting_points import inside
 from hpo.study.catalog import read_study
 from objectives.data_options import DataOptions
 from storage.studies import is_spec
@@ -99,7 +100,13 @@ def _named(
         raise UsageError(
             f"--learn-from {name}: none of its trials has finished: hpo status --study {name} shows its progress"
         )
-    return summarized(name, ranked)
+    found = summarized(name, ranked)
+    if not inside(spec, found.configurations):
+        raise UsageError(
+            f"--learn-from {name}: no value of its best configurations lies inside the space of {spec.objective}: name"
+            " a study whose space overlaps, or leave --learn-from out"
+        )
+    return found
 
 
 def _of_same(connection: Connection, study: str, spec: StudySpec) -> tuple[EarlierStudy, ...]:
@@ -111,8 +118,8 @@ def _of_same(connection: Connection, study: str, spec: StudySpec) -> tuple[Earli
         if row.name == study or not is_spec(row.spec) or _definition(row.spec) != wanted:
             continue
         ranked = ranked_params(connection, row.study_id, maximize=spec.direction == "maximize")
-        if len(ranked) >= LEAST:
-            found.append(summarized(row.name, ranked))
+        if len(ranked) >= LEAST and inside(spec, (one := summarized(row.name, ranked)).configurations):
+            found.append(one)
         if len(found) == STUDIES:
             break
     return tuple(found)

@@ -19,6 +19,7 @@ from objectives.spaces.choices import categorical
 from objectives.spaces.conditions import When
 from objectives.spaces.space import stored_space
 from storage.claims import Claim
+from storage.figures import FIGURE
 from tests.specs import spec
 
 SPACE = stored_space(
@@ -95,16 +96,34 @@ def test_first_trials_lie_around_the_best_of_earlier_studies_too() -> None:
 
 
 @pytest.mark.usefixtures("certain")
-def test_configuration_whose_own_trial_is_bad_is_not_believed() -> None:
+@pytest.mark.parametrize("front", [{}, {"also_minimize": "size"}])
+def test_configuration_whose_own_trial_is_bad_is_not_believed(front: Any, caplog: Any) -> None:
     storage = InMemoryStorage()
     optuna.create_study(study_name="s", storage=storage)
     good, bad = KNOWN | {"free": 0.05}, KNOWN | {"free": 0.95}
-    agent = Search(0, spec(SPACE, sampler="tpe", first=(bad, good), startup=40), storage)
+    agent = Search(0, spec(SPACE, sampler="tpe", first=(bad, good), startup=40, **front), storage)
     found = []
     for number in range(40):
         claim = Claim(reservation_id=number + 1, attempt_id=1, ordinal=number, seed=0, fresh=True)
         trial_id, _ = agent.create(claim)
         found.append(agent.suggest(trial_id)["free"])
+        storage.set_trial_user_attr(trial_id, f"{FIGURE}size", 1 + found[-1])
         agent.tell(trial_id, number, Outcome.COMPLETE, found[-1])
     assert found[:2] == [0.95, 0.05]
     assert np.median(found[2:]) < 0.35
+    assert not caplog.messages
+
+
+@pytest.mark.usefixtures("certain")
+def test_configuration_is_believed_although_one_that_compares_equal_is_bad() -> None:
+    storage = InMemoryStorage()
+    optuna.create_study(study_name="s", storage=storage)
+    good, bad = KNOWN | {"kind": 1, "free": 0.05}, KNOWN | {"kind": True, "free": 0.05}
+    agent = Search(0, spec(SPACE, sampler="tpe", first=(good, bad), startup=40), storage)
+    found = []
+    for number in range(40):
+        claim = Claim(reservation_id=number + 1, attempt_id=1, ordinal=number, seed=0, fresh=True)
+        trial_id, _ = agent.create(claim)
+        found.append(agent.suggest(trial_id))
+        agent.tell(trial_id, number, Outcome.COMPLETE, float(found[-1]["kind"] is True))
+    assert np.median([params["free"] for params in found[2:]]) < 0.35

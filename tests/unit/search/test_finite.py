@@ -137,6 +137,12 @@ def test_untried_configuration_nearest_to_a_tried_one_is_taken() -> None:
     assert nearby(space, proposed, fixed={"n": 10, "kind": "a"}, kept=[*tried, *left]) == proposed
 
 
+def test_float_with_very_many_steps_is_drawn_without_a_list_of_them() -> None:
+    space = {"x": FloatDistribution(0.0, 1e3, step=1e-9)}
+    found = nearby(space, {"x": 0.0}, kept=[{"x": 0.0}])["x"]
+    assert 0.0 < found <= 1e3
+
+
 def test_equally_near_configurations_are_chosen_by_the_seed() -> None:
     space = {"n": IntDistribution(1, 9), "m": IntDistribution(1, 9)}
     proposed = {"n": 5, "m": 5}

@@ -51,8 +51,9 @@ def test_parts_outside_the_space_are_left_to_the_sampler() -> None:
 
 def test_best_trials_are_kept_in_the_spec() -> None:
     ranked = [{"x": place / 1000} for place in range(1000)]
-    found = summarized("before", ranked)
-    assert (found.trials, found.configurations) == (1000, tuple(ranked[:BEST]))
+    # The best one was repeated.
+    found = summarized("before", [*ranked[:1] * BEST, *ranked])
+    assert (found.trials, found.configurations) == (1000 + BEST, tuple(ranked[:BEST]))
     assert found.is_valid
     stored = spec(SPACE, learned=(found,))
     assert StudySpec.from_json(stored.to_json()) == stored

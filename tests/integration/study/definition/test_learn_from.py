@@ -39,12 +39,14 @@ def launch(database: Database, study: str = "new", changes: Any = None, **option
     return create_or_continue(database, request, "q", description, find(database, study))
 
 
-def earlier(database: Database, name: str, trials: int = LEAST, **options: Any) -> StudyRows:
-    """Insert a study of the objective of `launch`; its trials become better."""
+def earlier(
+    database: Database, name: str, trials: int = LEAST, *, offset: float = 0.0, **options: Any
+) -> StudyRows:
+    """Insert a study of the objective of `launch`; its trials become better, and x larger from `offset` on."""
     options = {"objective": "q", "metric": "loss", "epochs": 4, "space": SPACE, **options}
     rows = StudyRows(database, name, budget=trials, spec=spec(**options))
     for number in range(trials):
-        rows.trial("complete", 1.0 - number / 100, completed=4, params={"x": number / 10})
+        rows.trial("complete", 1.0 - number / 100, completed=4, params={"x": offset + number / 10})
     return rows
 
 
@@ -120,6 +122,7 @@ def test_studies_of_the_same_objective_and_data_are_found(
         earlier(database, f"damaged-{number}").set(spec={**old, **damage})
     earlier(database, "same-5", epochs=5, value="best")
     earlier(database, "few", LEAST - 1)
+    earlier(database, "far", space={"x": FloatDistribution(0.0, 99.0)}, offset=50)
     for name, options in {
         "objective": {"objective": "other"},
         "metric": {"metric": "auc"},
@@ -161,6 +164,11 @@ def test_objective_that_names_its_parameters_while_it_runs_learns_too(database: 
         ("nowhere", {}, "no study 'nowhere'"),
         ("empty", {}, "--learn-from empty: none of its trials has finished: hpo status --study empty"),
         ("foreign", {}, "--learn-from foreign: it tunes f, which has no parameter of q: name a study with"),
+        (
+            "far",
+            {},
+            "--learn-from far: no value of its best configurations lies inside the space of q: name a",
+        ),
         ("new", {}, "--learn-from new: a study learns from its own trials anyway"),
         (" , ", {}, "--learn-from is empty: name a study, or none"),
         ("a,b,c,d,e,f", {}, "--learn-from names 6 studies: name at most 5"),
@@ -176,6 +184,7 @@ def test_studies_that_cannot_be_used_are_refused(
 ) -> None:
     earlier(database, "empty", 0)
     earlier(database, "foreign", 2, objective="f", space={"y": FloatDistribution(0.0, 1.0)})
+    earlier(database, "far", 2, space={"x": FloatDistribution(0.0, 99.0)}, offset=50)
     earlier(database, "one", 2)
     with pytest.raises((UsageError, UnknownStudyError), match=reason):
         launch(database, learn_from=option, **options)
