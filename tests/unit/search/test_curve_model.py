@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from hpo.errors import UsageError
 from hpo.search.curve_model.curves import MODELLED, Curve, State, part_of, state_of
 from hpo.search.curve_model.encoding import Encoding
 from hpo.search.curve_model.scaling import scaled
 from hpo.search.curve_model.scheduler import Scheduler
+from hpo.study.definition.launch_options import check_curves
 from objectives.base import Params
 from objectives.spaces.choices import contains
 from objectives.spaces.conditions import When
 from objectives.spaces.space import lies_within, stored_space
+from tests.specs import spec
 
 SPACE = stored_space(
     {
@@ -211,3 +214,20 @@ def test_conditional_spaces_are_modelled() -> None:
     ]
     assert lies_within(one.propose(curves, 12, np.random.default_rng(0)), SPACE)
     assert len(one.ranking(curves, 12, begins=True)) == 13
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"pruner": "median"}, "the study was not created with --pruner freeze-thaw"),
+        (
+            {"pruner": "freeze-thaw", "rungs": ((1, 3),)},
+            "the study was not created with --pruner freeze-thaw",
+        ),
+        ({"pruner": "freeze-thaw", "open_space": True}, "the objective names its parameters while it runs"),
+    ],
+)
+def test_sampler_of_curves_is_refused_without_their_model(options: dict[str, Any], reason: str) -> None:
+    check_curves(spec(sampler="curves", pruner="freeze-thaw", curve_model=True))
+    with pytest.raises(UsageError, match=f"but {reason}: use another sampler"):
+        check_curves(spec(sampler="curves", **options))
