@@ -88,8 +88,8 @@ class Advisor:
             # Matrices of a few hundred rows: more threads only disturb the trainers.
             with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(limits=1, user_api="blas"):
                 return decide()
-        except (ArithmeticError, ValueError, np.linalg.LinAlgError) as exc:
-            # Values may exceed the model's arithmetic.
+        except Exception as exc:  # noqa: BLE001 - a study ends by no failure of its model
+            # Values may exceed the model's arithmetic; it reads no database.
             if not self._warned:
                 log.warning(
                     f"the model of curves failed ({type(exc).__name__}: {exc}): trials go on without it"

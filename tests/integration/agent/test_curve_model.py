@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.agent.rungs import rung_scores
@@ -123,3 +124,15 @@ def test_seed_repeats_a_study_that_is_interrupted(database: Database) -> None:
     again = Slots(study.agent(), log=slots.log, trained=slots.trained)
     again.run()
     assert again.log == undisturbed.log
+
+
+def test_study_goes_on_without_a_model_that_fails(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hpo.search.curve_model.scheduler.CurveModel", lambda *_: 1 / 0)
+    study = StoredStudy(database, replace(SPEC, startup=1), 7)
+    assert Slots(study.agent()).run()
+    outcomes = study.execute("SELECT outcome, count(*) FROM hpo.trials GROUP BY outcome ORDER BY outcome")
+    assert [tuple(row) for row in outcomes] == [("complete", 3), ("pruned", 4)]
+    failed = "the model of curves failed (ZeroDivisionError: division by zero): trials go on without it"
+    assert [text for text in caplog.messages if "failed" in text] == [failed]
