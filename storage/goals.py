@@ -28,7 +28,7 @@ class Goals:
     """Number of the first trial with the best value."""
     best_value: float | None
     trials_since_best: int
-    """Trials that have finished since, without those that freeze-thaw left paused."""
+    """Trials that have finished since, without repeats and without those that freeze-thaw left paused."""
     reached: str
     """The goal that is reached, as `target`, `patience`, `flat`, `space` or `epochs`; else empty."""
     configurations: int | None = None
@@ -118,8 +118,9 @@ def _with_best(connection: Connection, study_id: int, goals: Goals, *, maximize:
     since: int = connection.execute(
         text(
             # Trials that freeze-thaw left paused end together, at the end of the study.
-            "SELECT count(*) FROM hpo.trials WHERE study_id = :s AND outcome = ANY(:counted)"
-            " AND paused_epoch IS NULL AND (decided_at, reservation_id) > (:at, :t)"
+            # Repeats search for nothing.
+            "SELECT count(*) FROM hpo.trials t WHERE study_id = :s AND outcome = ANY(:counted)"
+            f" AND paused_epoch IS NULL AND (decided_at, reservation_id) > (:at, :t) AND NOT {repeats.IS_REPEAT}"
         ),
         {"s": study_id, "counted": list(COUNTED), "at": best.decided_at, "t": best.reservation_id},
     ).scalar_one()

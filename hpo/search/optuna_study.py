@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -219,7 +220,9 @@ class Search:
             self._judge(trial)
 
     def _judge(self, trial: FrozenTrial) -> bool:
-        with np.errstate(**QUIET):
+        with np.errstate(**QUIET), warnings.catch_warnings():
+            # The median pruner would warn of each trial that reports NaN alone.
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             return self._study.pruner.prune(self._study, trial)
 
     def tell(self, trial_id: int, number: int, outcome: Outcome, value: float | None) -> None:

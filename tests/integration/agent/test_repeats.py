@@ -101,6 +101,15 @@ def test_repeat_that_failed_or_died_is_made_up_for(database: Database) -> None:
     assert len(numbers(database, study)) == 3
 
 
+def test_repeats_do_not_count_towards_patience(database: Database) -> None:
+    study = StoredStudy(database, spec(SPACE, repeats=3, patience=2), budget=5)
+    agent = study.agent()
+    ended(agent, [0.2, 0.4, 0.3, 0.3, 0.3])
+    assert agent.claim(0, "cpu:0") is NoWork.DONE
+    assert numbers(database, study) == {2: 0, 3: 0, 4: 0}
+    assert found_goals(database, study).reached == ""
+
+
 @pytest.mark.parametrize("sampler", ["grid", "random"])
 def test_best_of_a_finite_space_is_repeated_after_all_of_it(database: Database, sampler: str) -> None:
     study = StoredStudy(database, spec({"n": IntDistribution(1, 3)}, repeats=2, sampler=sampler), budget=50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import optuna
@@ -56,6 +57,15 @@ def begin(agent: Search, number: int, *losses: float) -> tuple[int, int]:
     for epoch, loss in enumerate(losses, 1):
         report(agent, trial_id, epoch, loss)
     return trial_id, trial_number
+
+
+def test_trial_that_reports_nan_alone_is_pruned_without_a_warning(storage: InMemoryStorage) -> None:
+    agent = search("random", "median", storage)
+    for number in range(6):
+        trial_id, trial_number = begin(agent, number, 1.0, 1.0, 1.0)
+        agent.tell(trial_id, trial_number, Outcome.COMPLETE, 1.0)
+    # Warnings are errors in tests.
+    assert agent.should_prune(begin(agent, 6, math.nan, math.nan)[0])
 
 
 @pytest.mark.parametrize("pruner", ["median", "asha"])

@@ -151,6 +151,8 @@ def _next_step(found: StudyStatus) -> str:
     if found.state == "finished" and found.best_number is None:
         return f", and no trial is complete (hpo trials --study {found.name} shows why each ended)"
     use = "retrain" if found.has_test_set else "export"
+    if found.state == "idle" and found.goals is not None and found.goals.reached == "epochs":
+        return f" (next: hpo {use} --study {found.name}, or a larger --max-epochs)"
     steps = {
         "finished": f" (next: hpo {use} --study {found.name}, or more --trials)",
         "idle": f" (no agent is alive; continue it: hpo launch --study {found.name})",
