@@ -41,7 +41,7 @@ def learned(
         stored = existing.spec.learned
         if names is None and (existing.begun or spec.objective == existing.spec.objective):
             return stored
-        if names is not None and names == [earlier.study for earlier in stored]:
+        if names is not None and {*names} == {earlier.study for earlier in stored}:
             return stored
         if existing.begun and names:
             raise StudyConflictError(_conflict(request, stored))

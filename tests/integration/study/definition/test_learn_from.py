@@ -92,7 +92,7 @@ def test_named_studies_are_kept_when_they_are_gone(
     delete_study(database, "one")
     rename_study(database, "two", "three")
     begin(database, study)
-    for learn_from in ("one,two", None):
+    for learn_from in ("one,two", "two, one", None):
         assert launch(database, learn_from=learn_from, trials=30).spec.learned == study.spec.learned
     copy_study(database, "new", "copy")
     write_backup(database, "new", tmp_path / "new.gz")
