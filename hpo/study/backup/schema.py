@@ -138,7 +138,11 @@ def _is_spec(value: Any) -> bool:
         and isinstance(spec.curve_model, bool)
         and _whole(spec.startup, NUMBER)
         and (spec.checkpoint_quota_bytes is None or _is_id(spec.checkpoint_quota_bytes))
-        and all(limit is None or _whole(limit, COUNT) for limit in (spec.patience, spec.max_epochs))
+        and all(
+            limit is None or _whole(limit, COUNT) for limit in (spec.patience, spec.max_epochs, spec.repeats)
+        )
+        and (spec.stop_when_flat is None or type(spec.stop_when_flat) is bool)
+        and _is_estimate(spec.estimate)
         and all(
             value is None or (type(value) in (int, float) and math.isfinite(value))
             for value in (spec.target, spec.trial_timeout_seconds)
@@ -149,6 +153,14 @@ def _is_spec(value: Any) -> bool:
         and 0 < data.validation_fraction < 1
         and _whole(data.split_seed, NUMBER)
         and _is_images(data)
+    )
+
+
+def _is_estimate(value: Any) -> bool:
+    """Whether an estimate has numbers alone, if there is one; those of another version have other names."""
+    return value is None or all(
+        number is None or (type(number) in (int, float) and math.isfinite(number))
+        for number in value.values()
     )
 
 

@@ -45,9 +45,20 @@ def test_damaged_results_of_a_retrain_are_refused(values: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(
     "changes",
-    [{"constraints": ["parameters"]}, {"constraints": [5]}, {"also_minimize": 5}, {"also_minimize": ""}],
+    [
+        {"constraints": ["parameters"]},
+        {"constraints": [5]},
+        {"also_minimize": 5},
+        {"also_minimize": ""},
+        {"repeats": 0},
+        {"repeats": "3"},
+        {"stop_when_flat": "yes"},
+        {"estimate": {"slots": "many"}},
+        {"learned": [{"study": "s", "trials": 1, "configurations": []}]},
+    ],
 )
-def test_damaged_constraints_of_a_study_are_refused(changes: dict[str, Any]) -> None:
-    stored = spec(constraints=("parameters<=5",), also_minimize="latency_ms").to_json()
+def test_damaged_options_of_a_search_are_refused(changes: dict[str, Any]) -> None:
+    options = {"repeats": 3, "stop_when_flat": True, "estimate": {"slots": 2, "epochs": None}}
+    stored = spec(constraints=("parameters<=5",), also_minimize="latency_ms", **options).to_json()
     assert schema._is_spec(stored)
     assert not schema._is_spec(stored | changes)
