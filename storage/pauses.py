@@ -117,6 +117,21 @@ def extend(connection: Connection, study_id: int, epoch: int) -> int:
     return len(trial_ids)
 
 
+def leave_model(connection: Connection, study_id: int) -> None:
+    """Let trials that a model has paused go on to the next rung, where they are ranked; can be repeated.
+
+    The model pauses trials where there are no rungs without it. Those that ended with the study stay pruned.
+    """
+    budget.lock_study(connection, study_id)
+    connection.execute(
+        text(
+            "UPDATE hpo.trials SET paused_epoch = NULL, paused_score = NULL"
+            " WHERE study_id = :s AND paused_epoch IS NOT NULL"
+        ),
+        {"s": study_id},
+    )
+
+
 def epochs(connection: Connection, study_id: int) -> dict[int, int]:
     """Return the epoch at which each paused trial of a study is paused, by Optuna's trial_id."""
     rows = connection.execute(

@@ -45,7 +45,8 @@ _FRAME = re.compile(r'^  File ".*", line \d+, in .*$', re.MULTILINE)
 def reason_to_stop(store: TrialStore, max_failed: int) -> tuple[ObjectiveFailedError, bool] | None:
     """Return the error to stop with, if any, and whether to stop without waiting for running epochs."""
     counts, failures = store.failures(max(max_failed, SAME_BUG))
-    if counts.finished == 0 and (error := same_bug(failures, store.name, min(SAME_BUG, max_failed))):
+    # A trial that is paused shows as well as a finished one that the objective works.
+    if counts.judged == 0 and (error := same_bug(failures, store.name, min(SAME_BUG, max_failed))):
         return error, True
     if len(failures) >= max_failed:
         return too_many(failures, store.name, counts.failing, max_failed), False

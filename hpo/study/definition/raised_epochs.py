@@ -49,11 +49,12 @@ def with_raised_epochs(
             f" go on, because {obstacle}: leave --epochs out to continue it, or create another study with --study"
         )
     ended = (spec.epochs, freeze_thaw.LEVELS[-1].one_in)
+    ranked = freeze_thaw.FreezeThaw(epochs=spec.epochs) if rule.modelled else rule
     raised = replace(
         spec,
         epochs=epochs,
         restarts=(*spec.restarts, spec.epochs),
-        rungs=(*(() if rule.modelled else rule.one_in.items()), ended),
+        rungs=(*ranked.one_in.items(), ended),
     )
     if rule.modelled:
         raised = _without_model(raised, study.reserved)
@@ -61,7 +62,7 @@ def with_raised_epochs(
 
 
 def _without_model(spec: StudySpec, reserved: int) -> StudySpec:
-    """Return a spec by whose rung trials are ranked: only the best third have kept the checkpoints that go on."""
+    """Return a spec by whose rungs trials are ranked: of the complete ones, only the best third have kept the checkpoints that go on."""
     spec = replace(spec, curve_model=False)
     if spec.sampler != CURVES:
         return spec
@@ -86,4 +87,6 @@ def extend_trials(connection: Connection, study: LaunchedStudy, spec: StudySpec)
             f" {formatting.counted(stored.epochs, 'epoch')}: stop study {study.name!r} first (hpo stop --study"
             f" {study.name})"
         )
+    if stored.curve_model:
+        pauses.leave_model(connection, study.study_id)
     return pauses.extend(connection, study.study_id, stored.epochs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from hpo.agent import failure_policy
 from hpo.outcomes import Outcome
-from storage.budget import Failure
+from storage.budget import Counts, Failure
 
 
 def bug(error: str, line: int = 12) -> Failure:
@@ -47,6 +49,12 @@ def test_failures_of_one_bug_count_together_though_their_messages_differ(failure
 )
 def test_different_bugs_do_not_stop_the_agents(failures: list[Failure]) -> None:
     assert failure_policy.same_bug(failures, "s", 3) is None
+
+
+@pytest.mark.parametrize(("state", "stops"), [("complete", False), ("paused", False), ("waiting", True)])
+def test_bug_stops_the_agents_only_before_a_trial_has_finished_or_paused(state: str, stops: bool) -> None:
+    store = Mock(**{"failures.return_value": (Counts(budget=9, failing=3, **{state: 1}), [LOST] * 3)})
+    assert (failure_policy.reason_to_stop(store, 10) is not None) is stops
 
 
 def test_metric_that_no_report_has_stops_the_agents_at_the_first_trial() -> None:

@@ -78,9 +78,13 @@ def test_raised_epochs_pause_complete_trials_and_restart_their_schedule(database
 
     study = launched(pruner="freeze-thaw")
     assert launched(epochs=9).spec.restarts == (), "no trial has begun"
-    study_id, columns = study.study_id, "study_id, ordinal, seed, outcome, epochs, value, decided_at"
-    ends = "('complete', 9, 0.5), ('complete', 9, 0.25), ('complete', 3, 0.1), ('pruned', 9, 0.4)"
-    given = f"SELECT {study_id}, 0, 0, o, e, v, now() FROM (VALUES {ends}) AS ended (o, e, v)"
+    study_id = study.study_id
+    columns = "study_id, ordinal, seed, outcome, epochs, value, paused_epoch, paused_score, decided_at"
+    ends = "('complete', 9, 0.5, NULL, NULL), ('complete', 9, 0.25, NULL, NULL), ('complete', 3, 0.1, NULL, NULL)"
+    paused = "('pruned', 9, 0.4, 3, 0.4), (NULL, 4, NULL, 4, 0.6)"
+    given = (
+        f"SELECT {study_id}, 0, 0, o, e, v, p, s, now() FROM (VALUES {ends}, {paused}) AS ended (o, e, v, p, s)"
+    )
     database.transaction(lambda c: c.execute(text(f"INSERT INTO hpo.trials ({columns}) {given}")))
 
     with pytest.raises(
@@ -100,15 +104,17 @@ def test_raised_epochs_pause_complete_trials_and_restart_their_schedule(database
 
     for _ in range(2):
         spec = launched(epochs=12).spec
-        assert (spec.epochs, spec.restarts, spec.rungs) == (12, (9,), ((9, 3),))
-        assert (spec.curve_model, spec.sampler, spec.earlier_samplers) == (False, "tpe", (("curves", 4),))
+        assert (spec.epochs, spec.restarts, spec.rungs) == (12, (9,), ((3, 3), (9, 3)))
+        assert (spec.curve_model, spec.sampler, spec.earlier_samplers) == (False, "tpe", (("curves", 5),))
     assert StudySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     rows = "SELECT outcome, paused_epoch, paused_score, value FROM hpo.trials ORDER BY reservation_id"
     assert [tuple(row) for row in database.transaction(lambda c: c.execute(text(rows)).all())] == [
         (None, 9, 0.5, None),
         (None, 9, 0.25, None),
         ("complete", None, None, 0.1),
+        # The model has left it behind for good, and this one goes on to the next rung.
         ("pruned", None, None, 0.4),
+        (None, None, None, None),
     ]
     scores = "SELECT epoch, score FROM hpo.rungs ORDER BY score"
     assert [tuple(row) for row in database.transaction(lambda c: c.execute(text(scores)).all())] == [
