@@ -82,9 +82,7 @@ def test_raised_epochs_pause_complete_trials_and_restart_their_schedule(database
     columns = "study_id, ordinal, seed, outcome, epochs, value, paused_epoch, paused_score, decided_at"
     ends = "('complete', 9, 0.5, NULL, NULL), ('complete', 9, 0.25, NULL, NULL), ('complete', 3, 0.1, NULL, NULL)"
     paused = "('pruned', 9, 0.4, 3, 0.4), (NULL, 4, NULL, 4, 0.6)"
-    given = (
-        f"SELECT {study_id}, 0, 0, o, e, v, p, s, now() FROM (VALUES {ends}, {paused}) AS ended (o, e, v, p, s)"
-    )
+    given = f"SELECT {study_id}, 0, 0, o, e, v, p, s, now() FROM (VALUES {ends}, {paused}) AS ended (o, e, v, p, s)"
     database.transaction(lambda c: c.execute(text(f"INSERT INTO hpo.trials ({columns}) {given}")))
 
     with pytest.raises(
