@@ -62,7 +62,7 @@ def with_raised_epochs(
 
 
 def _without_model(spec: StudySpec, reserved: int) -> StudySpec:
-    """Return a spec by whose rungs trials are ranked: of the complete ones, only the best third have kept the checkpoints that go on."""
+    """Return a spec that ranks trials: of the complete ones, only the best third have kept their checkpoints."""
     spec = replace(spec, curve_model=False)
     if spec.sampler != CURVES:
         return spec
