@@ -33,7 +33,7 @@ from bench.options import parser
 from bench.report import Report, Row, ratio, spread
 from bench.sandbox import Sandbox
 from hpo.agent.store.trial_store import TrialStore
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.outcomes import Outcome
 from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import LaunchedStudy

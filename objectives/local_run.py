@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution
 
 from objectives.base import State
-from objectives.checked_run import CheckedRun, copy_state
+from objectives.checked_run import CheckedRun
 from objectives.device import Device
+from objectives.states import copy_state
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

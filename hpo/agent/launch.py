@@ -24,8 +24,9 @@ from hpo.devices.slots import slots_here
 from hpo.errors import HpoError, UnknownObjectiveError, UsageError
 from hpo.options.defaults import LaunchDefaults
 from hpo.options.hosts import AgentOptions
-from hpo.options.requests import LaunchRequest, WorkRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.options.study_name import check_study_name
+from hpo.options.worker_request import WorkRequest
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.samplers import check_sampler

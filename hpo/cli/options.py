@@ -22,7 +22,8 @@ from hpo.cli.types import (
     is_utf8,
 )
 from hpo.options.fields import ANY_NUMBER
-from hpo.options.requests import LaunchRequest, RetrainRequest
+from hpo.options.launch_request import LaunchRequest
+from hpo.options.retrain_request import RetrainRequest
 from hpo.settings import Settings
 from hpo.terminal import log
 from hpo.terminal.log import FORMATS

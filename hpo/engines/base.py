@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from hpo import formatting
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.settings import Settings
 
 log = logging.getLogger(__name__)

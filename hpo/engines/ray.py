@@ -23,7 +23,7 @@ from hpo.engines.progress_feed import ProgressFeed
 from hpo.engines.ray_agents import AgentCommand, RayAgents, one_line
 from hpo.errors import HpoError, MissingDependencyError, UsageError
 from hpo.options.hosts import RayOptions
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.shutdown import ExitCode
 from hpo.settings import Settings

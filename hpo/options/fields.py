@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack
 
+from hpo.options.defaults import CODES
+
 NONE: Literal["none"] = "none"
 """Value of an option that removes a limit or a goal that a study has."""
 
@@ -23,6 +25,9 @@ NUMBER = Range(0, 2**31 - 1)
 """Range of seeds and trial numbers, which the database stores in 32 bits."""
 ANY_NUMBER = Range(-1e15, 1e15)
 SLOTS = Range(1, 1024)
+
+STUDY: dict[str, Any] = {"help": "Name of the study.", "metavar": "NAME", "envvar": "HPO_STUDY"}
+"""Metadata of the field of the study's name."""
 
 Kind = (
     Range | tuple[str, ...] | Literal["text", "flag", "switch", "objective", "time", "size", "file", "path"]
@@ -50,3 +55,28 @@ class OptionSpec(TypedDict, total=False):
 def option_field(default: Any, help_text: str, *names: str, **spec: Unpack[OptionSpec]) -> Any:
     """Return a field with an option; its spelling is the field's name, unless `names` has others."""
     return field(default=default, metadata={"help": help_text, "names": names, **spec})
+
+
+def workers_field(help_text: str, hidden_names: tuple[str, ...] = ()) -> Any:
+    """Return the field of `--workers`."""
+    return option_field(
+        None,
+        help_text,
+        "--workers",
+        "-w",
+        hidden_names=hidden_names,
+        kind=SLOTS,
+        envvar="HPO_WORKERS",
+        show_default="one per GPU, else one per usable core",
+    )
+
+
+def code_field(help_text: str, default: str) -> Any:
+    """Return the field of `--code`."""
+    return option_field(
+        None,
+        f"{help_text} keep: interrupted trials resume from the state of the earlier code; restart: they begin again"
+        " from epoch 1.",
+        kind=CODES,
+        show_default=default,
+    )

@@ -10,7 +10,7 @@ from hpo.agent.launch import Loaded, loaded, loading_check
 from hpo.agent.model_check import one_configuration
 from hpo.errors import UsageError
 from hpo.options.defaults import LaunchDefaults
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.options.study_name import check_study_name
 from hpo.planning.costs import Work, affordable, estimated, work_of
 from hpo.planning.folders import folder_name, remove_abandoned

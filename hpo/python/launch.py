@@ -67,7 +67,7 @@ def _launch(
     objective: Any, study: str, data: Any, metric: str | None, settings: Settings, options: Mapping[str, Any]
 ) -> Study:
     _import_optuna()
-    from hpo.options.requests import LaunchRequest
+    from hpo.options.launch_request import LaunchRequest
     from hpo.python.command import run_command
     from hpo.python.options import arguments_of
     from hpo.python.study import Study

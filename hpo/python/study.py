@@ -11,16 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hpo.errors import NoResultError, UsageError
+from hpo.errors import UsageError
+from hpo.python.plots import PLOTS
 from hpo.settings import Settings
 from objectives.spaces.references import with_objects
 from storage.engine import open_database
 
 if TYPE_CHECKING:
-    import optuna
     import pandas as pd
     import plotly.graph_objects as go
-    from optuna.trial import FrozenTrial
 
     from hpo.study.dataframes import Results
     from hpo.study.history import StudyHistory
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
 
 MODEL_FORMATS = ("keras", "onnx", "saved-model", "tflite")
 """Formats of `hpo export` for models; those with files are also their suffixes."""
-
-PLOTS = tuple(
-    f"plot_{name}"
-    for name in (
-        *("contour", "edf", "intermediate_values", "optimization_history", "parallel_coordinate"),
-        *("param_importances", "rank", "slice", "timeline"),
-    )
-)
-"""Functions of `optuna.visualization` that are methods of a study here."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,7 @@ class Study:
             HpoError: as `hpo retrain` fails, with the same message.
             KeyboardInterrupt: it was interrupted; the same call continues from the last epochs.
         """
-        from hpo.options.requests import RetrainRequest
+        from hpo.options.retrain_request import RetrainRequest
         from hpo.python.command import run_command
         from hpo.python.options import arguments_of
 
@@ -230,18 +220,10 @@ class Study:
         Raises:
             NoResultError: there are too few trials for it.
         """
-        import optuna
+        from hpo.python.plots import plot
 
-        if name == "plot_param_importances":
-            # As the report computes it.
-            options.setdefault("evaluator", optuna.importance.PedAnovaImportanceEvaluator())
-        with self._opened() as database, _quiet():
-            study = _in_memory(database, self.name)
-            try:
-                figure: go.Figure = getattr(optuna.visualization, name)(study, **options)
-            except (ValueError, RuntimeError) as exc:
-                raise NoResultError(f"{name}() of study {self.name!r}: {exc}") from exc
-        return figure
+        with self._opened() as database:
+            return plot(database, self.name, name, options)
 
     @contextmanager
     def _opened(self) -> Iterator[Database]:
@@ -265,49 +247,3 @@ class Report:
     def _repr_html_(self) -> str:
         page = html.escape(self.path.read_text(encoding="utf-8"))
         return f'<iframe srcdoc="{page}" width="100%" height="700" style="border:0"></iframe>'
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from logging, and leave its verbosity as it was."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-def _in_memory(database: Database, name: str) -> optuna.Study:
-    """Return a copy of Optuna's study that its figures can be drawn of, without the database."""
-    import optuna
-
-    from hpo.study.catalog import find_study
-    from hpo.study.definition.twin import optuna_twin
-
-    twin = optuna_twin(database, find_study(database, name))
-    copy = optuna.create_study(study_name=name, direction=twin.direction)
-    copy.add_trials([_plain(trial) for trial in twin.get_trials(deepcopy=False)])
-    return copy
-
-
-def _plain(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial whose choices are plain values: Optuna's figures sort and hash them."""
-    from copy import copy
-
-    from optuna.distributions import CategoricalDistribution
-
-    from hpo.search.choice_text import label, labels
-
-    params, distributions = dict(trial.params), dict(trial.distributions)
-    for name, distribution in distributions.items():
-        if isinstance(distribution, CategoricalDistribution) and any(
-            isinstance(choice, list | tuple | dict) for choice in distribution.choices
-        ):
-            distributions[name] = CategoricalDistribution(labels(distribution))
-            params[name] = label(distribution, params[name])
-    found = copy(trial)
-    found.params, found.distributions = params, distributions
-    return found

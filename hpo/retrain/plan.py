@@ -13,7 +13,7 @@ from hpo.errors import NoResultError, ObjectiveBrokenError, UnknownStudyError, U
 from hpo.export.best_config import best_configs, build_config
 from hpo.export.config import Config
 from hpo.export.config_file import read_config
-from hpo.options.requests import RetrainRequest
+from hpo.options.retrain_request import RetrainRequest
 from hpo.outcomes import Outcome
 from hpo.search.spec import default_params, space_from_json
 from hpo.study.catalog import find_study

@@ -18,7 +18,7 @@ from hpo.devices.slots import slots_here
 from hpo.errors import ConfigFileError, ObjectiveBrokenError
 from hpo.export.config import Config
 from hpo.files.lock import exclusive_lock
-from hpo.options.requests import RetrainRequest
+from hpo.options.retrain_request import RetrainRequest
 from hpo.options.study_name import check_study_name
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.folders import RunFolders

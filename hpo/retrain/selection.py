@@ -19,7 +19,7 @@ from hpo.analysis.figures import bounds_of
 from hpo.analysis.statistics import Interval, mean, summarize
 from hpo.export.config import Config
 from hpo.files.atomic import atomic_write
-from hpo.options.requests import RetrainRequest
+from hpo.options.retrain_request import RetrainRequest
 from hpo.process.signals import SignalHandler
 from hpo.retrain.race import Race, value_of
 from hpo.retrain.racing import Drop

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.options.requests import RetrainRequest
+from hpo.options.retrain_request import RetrainRequest
 from hpo.retrain.plan import Plan
 from hpo.settings import Settings
 from hpo.trackers.logging_process import RESULTS_SECONDS, LoggingProcesses

@@ -8,7 +8,7 @@ from dataclasses import replace
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo.errors import StudyConflictError
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.search.open_overrides import checked, meaning
 from hpo.search.space import describe_parameter
 from hpo.search.space_overrides import narrow_space, parts

@@ -20,8 +20,8 @@ import numpy as np
 from hpo.trainer.messages import EpochRecord
 from hpo.trainer.nested_arrays import packed, unpacked
 from hpo.trainer.pipe import epoch_record
-from objectives.checked_run import is_extension
 from objectives.data.npz import checked_bytes
+from objectives.states import is_extension
 from objectives.values import text
 
 _HEADER = "__header__"

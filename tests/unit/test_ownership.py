@@ -12,7 +12,7 @@ import pytest
 
 from hpo.agent import launch
 from hpo.errors import ObjectiveFileError, UnknownObjectiveError
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.ownership import make_private_folder, open_private, replaceable_by_others
 from hpo.study.definition.objective_file import check_objective_file
 

@@ -19,7 +19,7 @@ from hpo.errors import (
     StudyLostError,
 )
 from hpo.options.defaults import GRID, LaunchDefaults
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.search.spec import StudySpec
 from hpo.study.catalog import delete_study
 from hpo.study.definition import learn_from, twin, versions

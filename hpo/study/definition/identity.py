@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from hpo.errors import StudyConflictError
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.search.spec import StudySpec
 from hpo.study.definition.selected_metric import kept_metric
 from objectives.description import Description

@@ -8,7 +8,7 @@ from typing import Any
 from hpo.errors import StudyConflictError, UsageError
 from hpo.options.defaults import CURVES, GRID, NO_PRUNER
 from hpo.options.fields import NONE
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.search import finite, freeze_thaw
 from hpo.search.spec import StudySpec
 from objectives.description import Description

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from hpo import formatting
 from hpo.errors import StudyConflictError, UsageError
 from hpo.options.fields import NONE
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.search.learned import LEAST, STUDIES, EarlierStudy, summarized
 from hpo.search.samplers import SAMPLERS
 from hpo.search.spec import StudySpec

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from hpo import formatting
 from hpo.errors import StudyConflictError
 from hpo.options.defaults import CURVES, LaunchDefaults
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.process.identity import is_dead
 from hpo.search import freeze_thaw
 from hpo.search.pruners import freeze_thaw_of

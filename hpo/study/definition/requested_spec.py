@@ -10,7 +10,7 @@ from hpo.errors import (
 )
 from hpo.options.defaults import CURVES, GRID, NO_PRUNER, LaunchDefaults
 from hpo.options.fields import NONE
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.search import finite
 from hpo.search.open_overrides import checked
 from hpo.search.pruners import freeze_thaw_of

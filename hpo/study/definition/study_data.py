@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hpo.errors import UsageError
 from hpo.options.images import ImageOptions
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from objectives.base import DataOptions
 from objectives.description import Description
 

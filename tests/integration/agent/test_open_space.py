@@ -22,7 +22,7 @@ from sqlalchemy import event, text
 
 from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import StudyConflictError
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.outcomes import Outcome
 from hpo.search.learned import summarized
 from hpo.search.repeatable import RepeatableSampler

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.options.requests import RetrainRequest
+from hpo.options.retrain_request import RetrainRequest
 from hpo.retrain.plan import make_plan
 from hpo.study.history import read_history
 from storage.engine import Database

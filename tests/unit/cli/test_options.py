@@ -14,7 +14,9 @@ from hpo.cli.commands.run.retrain import retrain
 from hpo.cli.commands.run.worker import worker
 from hpo.cli.main import cli, run
 from hpo.cli.types import DURATION, NamedPath, NearestChoice, Number, OutputPath, Quantity
-from hpo.options.requests import LaunchRequest, RetrainRequest, WorkRequest
+from hpo.options.launch_request import LaunchRequest
+from hpo.options.retrain_request import RetrainRequest
+from hpo.options.worker_request import WorkRequest
 from tests.unit.cli.test_help import ALL, OPTIONS
 
 COMMANDS = {path.removeprefix("hpo "): command for path, command in ALL}

@@ -12,8 +12,10 @@ import pytest
 from hpo.cli.main import run
 from hpo.cli.types import DURATION, SIZE
 from hpo.engines import ray
+from hpo.options.defaults import ENGINES
 from hpo.options.hosts import RayOptions, SlotOptions
-from hpo.options.requests import ENGINES, LaunchRequest, RetrainRequest
+from hpo.options.launch_request import LaunchRequest
+from hpo.options.retrain_request import RetrainRequest
 
 
 @pytest.fixture

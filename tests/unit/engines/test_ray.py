@@ -21,7 +21,7 @@ from hpo.engines.ray import (
 )
 from hpo.errors import MissingDependencyError, UsageError
 from hpo.options.hosts import AgentOptions, RayOptions
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.settings import Settings
 from hpo.trackers import target
 

@@ -13,7 +13,8 @@ import pytest
 
 from hpo.cli.commands.run.launch import launch as launch_command
 from hpo.errors import UsageError
-from hpo.options.requests import LaunchRequest, RetrainRequest
+from hpo.options.launch_request import LaunchRequest
+from hpo.options.retrain_request import RetrainRequest
 from hpo.python.launch import launch, load_study
 from hpo.python.options import arguments_of
 

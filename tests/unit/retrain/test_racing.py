@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpo.export.config import Config
-from hpo.options.requests import RetrainRequest
+from hpo.options.retrain_request import RetrainRequest
 from hpo.outcomes import Outcome
 from hpo.process.signals import SignalHandler
 from hpo.retrain.racing import FAILED, standing_of

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpo.errors import StudyConflictError
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.search.space_changes import with_space
 from objectives.description import Description
 from objectives.spaces.choices import categorical

@@ -19,9 +19,10 @@ from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.run import TrainerRun
 from hpo.trainer.testing import start_message
 from objectives.base import Objective, Params, Run
-from objectives.checked_run import CheckedRun, copy_state
+from objectives.checked_run import CheckedRun
 from objectives.errors import DivergedError, MetricMissingError
 from objectives.local_run import LocalRun
+from objectives.states import copy_state
 from objectives.values import ValueRefusedError
 from tests.odd_values import ODD
 

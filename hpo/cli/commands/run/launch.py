@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from hpo.cli import options
 from hpo.options.hosts import RayOptions
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 
 
 @click.command()

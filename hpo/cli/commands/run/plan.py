@@ -11,7 +11,7 @@ import click
 from hpo.cli import options
 from hpo.cli.output import echo_json
 from hpo.cli.types import DURATION
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.terminal.log import lines_to
 
 RAY = ("engine", "address", "cpus_per_worker", "gpus_per_worker", "workers_per_agent")

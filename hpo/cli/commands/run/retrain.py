@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
-from hpo.options.requests import RetrainRequest
+from hpo.options.retrain_request import RetrainRequest
 
 
 @click.command()

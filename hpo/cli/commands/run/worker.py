@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
-from hpo.options.requests import WorkRequest
+from hpo.options.worker_request import WorkRequest
 
 
 @click.command()

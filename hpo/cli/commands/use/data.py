@@ -17,7 +17,7 @@ from hpo.cli.output import echo_table
 from hpo.cli.types import DATA, OBJECTIVE, NamedPath
 from hpo.errors import DataDamagedError, UsageError
 from hpo.options.images import ImageOptions
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from objectives.data_options import TASKS, TaskName
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import click
 
 from hpo.cli import options, output
 from hpo.options.hosts import SlotOptions
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.distributions import FloatDistribution
 from sqlalchemy import text
 
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from objectives.description import Description

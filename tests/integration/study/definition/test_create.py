@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from sqlalchemy import text
 
 from hpo.errors import StudyConflictError
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
 from hpo.study.definition.create import create_or_continue

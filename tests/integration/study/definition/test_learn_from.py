@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 import hpo
 from hpo.errors import StudyConflictError, UnknownStudyError, UsageError
 from hpo.options.images import ImageOptions
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.report.reproduction_section import commands, reproduction_section
 from hpo.search.learned import LEAST
 from hpo.search.starting_points import starting_points

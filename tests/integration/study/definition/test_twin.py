@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from hpo.errors import StudyConflictError
-from hpo.options.requests import LaunchRequest
+from hpo.options.launch_request import LaunchRequest
 from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import find
 from storage.engine import Database

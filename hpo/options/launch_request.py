@@ -1,14 +1,12 @@
-"""Requests of a user as values: the command line builds them, `hpo.agent` and `hpo.retrain` execute them."""
+"""The request of `hpo launch` as a value: the command line builds it, `hpo.agent` executes it."""
 # ruff: noqa: RUF009 - `option_field` returns a field of a dataclass, not a default
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hpo.options.defaults import (
-    CODES,
     CURVES,
     DIRECTIONS,
     ENGINES,
@@ -18,7 +16,17 @@ from hpo.options.defaults import (
     SPACES,
     LaunchDefaults,
 )
-from hpo.options.fields import ANY_NUMBER, COUNT, NONE, NUMBER, SLOTS, Range, option_field
+from hpo.options.fields import (
+    ANY_NUMBER,
+    COUNT,
+    NONE,
+    NUMBER,
+    STUDY,
+    Range,
+    code_field,
+    option_field,
+    workers_field,
+)
 from hpo.options.hosts import AgentOptions, RayOptions
 from hpo.options.images import ImageOptions
 from objectives.trial_value import RULES
@@ -28,37 +36,11 @@ def _for_new(value: object) -> str:
     return f"{value} for a new study, else the study's own"
 
 
-_STUDY = {"help": "Name of the study.", "metavar": "NAME", "envvar": "HPO_STUDY"}
-
-
-def _workers(help_text: str, hidden_names: tuple[str, ...] = ()) -> Any:
-    return option_field(
-        None,
-        help_text,
-        "--workers",
-        "-w",
-        hidden_names=hidden_names,
-        kind=SLOTS,
-        envvar="HPO_WORKERS",
-        show_default="one per GPU, else one per usable core",
-    )
-
-
-def _code(help_text: str, default: str) -> Any:
-    return option_field(
-        None,
-        f"{help_text} keep: interrupted trials resume from the state of the earlier code; restart: they begin again"
-        " from epoch 1.",
-        kind=CODES,
-        show_default=default,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class LaunchRequest:
     """Arguments of `hpo launch`; None means not given: the study's stored value applies, or the default."""
 
-    study: str = field(metadata=_STUDY)
+    study: str = field(metadata=STUDY)
     objective: str | None = option_field(
         None,
         "Objective to tune: a shipped name (see hpo objectives), package.module:Class or path/to/file.py:Class; "
@@ -79,7 +61,7 @@ class LaunchRequest:
         metavar="NAME",
         show_default=_for_new("the objective's"),
     )
-    workers: int | None = _workers(
+    workers: int | None = workers_field(
         "Worker slots: trials that run at the same time, each on its part of the cores or GPUs."
     )
     engine: str = option_field(
@@ -272,7 +254,7 @@ class LaunchRequest:
         kind=SPACES,
         show_default="refuse, and list the changes",
     )
-    code: str | None = _code(
+    code: str | None = code_field(
         "If the objective's code changed since trials were interrupted, or differs from that of running agents.",
         "keep, with a warning; refused next to running agents",
     )
@@ -283,79 +265,4 @@ class LaunchRequest:
         kind="flag",
         show_default="off",
     )
-    agent: AgentOptions = AgentOptions()
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkRequest:
-    """Arguments of `hpo worker`."""
-
-    study: str = field(metadata=_STUDY)
-    workers: int | None = _workers("Worker slots: trials that run here at the same time.", ("--slots",))
-    code: str | None = _code(
-        "Join although the objective's code differs here from that of the study.", "refuse"
-    )
-    data: Path | None = option_field(
-        None,
-        "Place of the study's own data on this host: a folder, table or file with the same content.",
-        kind="path",
-        show_default="the study's own",
-    )
-    agent: AgentOptions = AgentOptions()
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainRequest:
-    """Arguments of `hpo retrain`; None: those of the configuration."""
-
-    study: str = field(metadata=_STUDY)
-    seeds: int = option_field(
-        3, "Runs with different seeds; their mean and interval are reported.", kind=COUNT, metavar="K"
-    )
-    top: int = option_field(
-        1,
-        "Best trials that compete first, with the objective's default configuration: each is trained again with "
-        "--seeds new seeds, and the best mean on validation examples wins, so that luck does not. The test set is not "
-        "used.",
-        kind=COUNT,
-        metavar="K",
-    )
-    racing: bool = option_field(
-        True,
-        "Train all seeds of all candidates of --top. By default, one that has hardly a chance to win any more is "
-        "dropped after two seeds or more; the default configuration never is, so that the winner is compared with it.",
-        "--no-racing",
-        kind="flag",
-        show_default="off",
-    )
-    epochs: int | None = option_field(
-        None,
-        "Epochs of each run.",
-        kind=COUNT,
-        show_default="those of the configuration",
-    )
-    limit: int | Literal["all"] | None = option_field(
-        None,
-        "Training examples, as for hpo launch; each run also trains on the validation examples in proportion. all: "
-        "a search on part of the data ends with a model of all of them.",
-        kind=COUNT,
-        word="all",
-        show_default="those of the configuration",
-    )
-    data: Path | None = option_field(
-        None,
-        "Place of the study's own data on this host: a folder, table or file with the same content.",
-        kind="path",
-        show_default="the study's own",
-    )
-    config: Path | None = option_field(
-        None,
-        "Train this exported configuration (YAML, JSON or TOML) instead.",
-        kind="file",
-        show_default="the study's best trial",
-    )
-    trial: int | None = option_field(
-        None, "Number of a complete trial, as shown by hpo trials.", kind=NUMBER, show_default="the best one"
-    )
-    workers: int | None = _workers("Worker slots: runs that train here at the same time.")
     agent: AgentOptions = AgentOptions()
