@@ -22,7 +22,7 @@ class OpenReservations:
     """Those that freeze-thaw has paused, the least promising first: of the lowest rung, with the worst score."""
     waiting: frozenset[int] = frozenset()
     kept: tuple[int, ...] = ()
-    """Complete trials that would go on if `--epochs` were raised, the worst first."""
+    """Complete trials that would go on if `--epochs` were raised, now or at the study's end, the worst first."""
 
     def __contains__(self, reservation_id: int) -> bool:
         return reservation_id in self.running or reservation_id in self.idle
@@ -54,7 +54,10 @@ def open_reservations(connection: Connection, study_id: int) -> OpenReservations
 
 
 def _kept(connection: Connection, study_id: int) -> tuple[int, ...]:
-    """Return the best third of the complete trials of a study whose trials can go on, the worst of them first."""
+    """Return the complete trials that may be among the best third of a study whose trials can go on, the worst first.
+
+    Trials that are complete later only make that third larger: it holds at most a third of these and those left.
+    """
     best = connection.execute(
         text(
             "SELECT reservation_id FROM hpo.trials JOIN hpo.studies s USING (study_id)"
@@ -65,7 +68,8 @@ def _kept(connection: Connection, study_id: int) -> tuple[int, ...]:
         {"s": study_id, "complete": Outcome.COMPLETE, "pruner": NAME},
     )
     found = list(best.scalars())
-    return tuple(reversed(found[: max(1, len(found) // 3)]))
+    left = budget.count(connection, study_id).left if found else 0
+    return tuple(reversed(found[: max(1, (len(found) + left) // 3)]))
 
 
 def lock_waiting(connection: Connection, study_id: int, reservation_id: int) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder, levels_of
 from hpo.search.optuna_study import Search
-from storage import agents, attempts, budget, claims, goals, leases, pauses, repeats, rungs
+from storage import agents, attempts, budget, claims, goals, leases, pauses, repeats, reservations, rungs
 from storage.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.rows import SPACE, StudyRows
@@ -245,6 +245,19 @@ def test_repeats_of_an_extended_study_go_on_without_a_comparison(database: Datab
     assert (counts.paused, counts.waiting, counts.finished) == (1, 1, 0)
     states = "SELECT DISTINCT state, (SELECT count(*) FROM public.trial_values) AS number FROM public.trials"
     assert database.transaction(lambda c: c.execute(text(states)).all()) == [("RUNNING", 0)]
+
+
+def test_trials_that_may_be_of_the_best_third_at_the_end_are_kept(database: Database) -> None:
+    """A sweep in the midst of a search removes the checkpoints of no trial that `--epochs` would let go on later."""
+    study = Frozen(database, 7, takes_restarts=True)
+    agent, kept = study.agent(), []
+    for value in (3.0, 1.0, 2.0, 5.0, 6.0, 4.0, 7.0):
+        claim = study.claim(agent)
+        assert isinstance(claim, Claim)
+        study.settle(claim, value)
+        kept.append(study.do(lambda c: reservations.open_reservations(c, 1)).kept)
+    # By ordinal: a trial that follows can only push others out.
+    assert kept == [(1,), (1, 2), (3, 2), (3, 2), (3, 2), (3, 2), (3, 2)]
 
 
 def test_goal_ends_a_study_whatever_is_paused(database: Database) -> None:
