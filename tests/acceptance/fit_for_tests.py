@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,16 @@ class Noisy(Objective):
         run.evaluate(model, x[80:], y[80:])
 
 
-def hold(epoch: int) -> None:
-    """Wait in an epoch of TEST_HOLD until this process is killed, once for each of them."""
+def hold(epoch: int, ends: Callable[[], bool] = lambda: False) -> None:
+    """Wait in an epoch of TEST_HOLD until `ends` or this process is killed, once for each of them."""
     if str(epoch) not in os.environ.get("TEST_HOLD", "").split():
         return
     try:
         Path(f"held-{epoch}").touch(exist_ok=False)
     except FileExistsError:
         return
-    while True:
-        time.sleep(60)
+    while not ends():
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

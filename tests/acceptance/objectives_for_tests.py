@@ -24,6 +24,8 @@ from objectives.spaces.conditions import When, at_least
 EPOCH_SECONDS = float(os.environ.get("TEST_EPOCH_SECONDS", "0"))
 HURRY = Path(os.environ.get("TEST_HURRY", "hurry"))
 """File from which on epochs take no time: a test lets them take long only until it has done its part."""
+HELD = frozenset(os.environ.get("TEST_HOLD", "").split())
+"""Epochs, or `SEED:EPOCH`, that last until the run is asked to end, or the test allows them (`Service.allow`)."""
 HIGH = float(os.environ.get("TEST_HIGH", "5"))
 """Upper bound of x, to change the space between two launches."""
 LETTERS = os.environ.get("TEST_LETTERS", "ab")
@@ -35,6 +37,11 @@ ILL = os.environ.get("TEST_ILL", "")
 """How a `Moody` trial with mood `fine` ends, to break and fix the objective between two launches."""
 
 RAW = b"NUL \0, not UTF-8 \xff, UTF-8 caf\xc3\xa9"
+
+
+def is_ending(run: Run) -> bool:
+    """Return whether the agent has asked the run to end."""
+    return getattr(run, "stop_outcome", None) is not None
 
 
 class Counted(Objective):
@@ -50,7 +57,7 @@ class Counted(Objective):
         for epoch in run.epochs():
             if epoch != done + 1:
                 raise AssertionError(f"epoch {epoch} follows epoch {done}")
-            self.spend(run)
+            self.spend(run, epoch)
             self.misbehave(params, epoch)
             done, total = epoch, total + epoch
             self.save(run, {"done": done, "weights": np.array([total, 0])})
@@ -61,12 +68,16 @@ class Counted(Objective):
             if run.output:
                 (run.output / "model.keras").write_text(f"total {total}")
 
-    def spend(self, run: Run) -> None:
-        """Let `EPOCH_SECONDS` pass in small batches, unless the test is in a hurry."""
+    def spend(self, run: Run, epoch: int) -> None:
+        """Let `EPOCH_SECONDS` pass in small batches, unless the test is in a hurry; wait in an epoch that is held."""
         began = time.monotonic()
         while (passed := time.monotonic() - began) < EPOCH_SECONDS and not HURRY.exists():
             run.tick(round(1000 * passed), round(1000 * EPOCH_SECONDS))
             time.sleep(min(0.01, EPOCH_SECONDS))
+        held, allowed = not HELD.isdisjoint({f"{epoch}", f"{run.seed}:{epoch}"}), Path(f"allowed-{epoch}")
+        while held and not is_ending(run) and not allowed.exists():
+            run.tick(0, 1)
+            time.sleep(0.01)
 
     def misbehave(self, params: Params, epoch: int) -> None:
         """Do nothing; subclasses fail here."""

@@ -116,19 +116,22 @@ def test_timeout_keeps_started_trials(service: Service) -> None:
 
 
 def test_short_trials_are_prefetched(service: Service) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.15)
-    service.launched("Counted", "--trials", 16, "--workers", 2, "--epochs", 4, "--pruner", "none").clean()
-    service.check_records(16, epochs=4)
-    attempts = service.rows("SELECT slot, device, outcome FROM hpo.attempts")
+    gate = service.folder / "gate"
+    service.set(TEST_GATE=gate)
+    agent = service.launch("Gated", "--trials", 8, "--workers", 2, "--epochs", 16, "--pruner", "none")
+    ahead = "SELECT attempt_id FROM hpo.attempts WHERE device = 'next' ORDER BY attempt_id"
+    # As many as slots, from half of the first trials on.
+    service.wait_for(lambda: len(service.rows(ahead)) == 2)
+    prefetched = [row.attempt_id for row in service.rows(ahead)]
+    gate.touch()
+    agent.wait().clean()
+    service.check_records(8, epochs=16)
+    attempts = service.rows("SELECT attempt_id, slot, device, outcome FROM hpo.attempts ORDER BY attempt_id")
     assert {(row.slot, row.outcome) for row in attempts} == {(0, "complete"), (1, "complete")}
     assert "next" not in {row.device for row in attempts}
-    ahead = service.value(
-        "SELECT count(DISTINCT a.attempt_id) FROM hpo.attempts a"
-        " JOIN hpo.trials t ON t.reservation_id = a.reservation_id JOIN hpo.attempts b USING (slot)"
-        " WHERE b.attempt_id < a.attempt_id AND t.created_at < b.ended_at"
-    )
-    # All but the first of each slot, the second, which measured a trial's duration, and the last.
-    assert ahead >= 5
+    # They were the next ones, one in each slot.
+    assert prefetched == [row.attempt_id for row in attempts[2:4]]
+    assert {row.slot for row in attempts[2:4]} == {0, 1}
 
 
 def test_prefetched_trials_are_released(service: Service) -> None:

@@ -316,14 +316,13 @@ def test_interrupted_selection_repeats_no_epoch_and_opens_test_set_once(
     assert service.launched("Lucky", "--trials", 2, "--workers", 2, "--pruner", "none").code == 0
     tally.unlink()
     command = ("retrain", "--study", "s", "--top", 2, "--seeds", 2, "--workers", 2)
-    # Long enough for the signal to come before the last epoch has ended.
-    service.set(TEST_EPOCH_SECONDS=0.7)
-    for trained in ("4000000001 2", "3000000000 2"):
+    for seed in (4000000001, 3000000000):
+        service.set(TEST_HOLD=f"{seed}:3")
         running = service.start(*command)
-        service.wait_for(lambda: tally.exists() and f" {trained}\n" in tally.read_text())  # noqa: B023
+        service.wait_for(lambda: tally.exists() and f" {seed} 2\n" in tally.read_text())  # noqa: B023
         running.send_signal(signal.SIGINT)
-        running.wait(20.0).clean(130)
-    service.set(TEST_EPOCH_SECONDS=0)
+        running.wait(SOON).clean(130)
+    service.set(TEST_HOLD="")
     ended = service.hpo(*command).clean()
     assert "trial 1 was chosen before" in ended.out
     lines = tally.read_text().splitlines()

@@ -21,7 +21,8 @@ from tests.acceptance.service import Service
 
 TAGGED = Path(__file__).parents[1] / "tagged_for_tests.py"
 FIT = Path(__file__).parents[1] / "fit_for_tests.py"
-EPOCHS = 30
+DIGITS = Path(__file__).parents[1] / "digits_for_tests.py"
+EPOCHS = 9
 PARAMS = ("batch_size=32", "optimizer=adam", "learning_rate=0.004", "dropout=0.3", "weight_decay=0.0001")
 TIMINGS = {"images_per_second"}
 
@@ -121,21 +122,18 @@ def test_trial_interrupted_twice_equals_an_uninterrupted_run_of_its_script(
     service = keras_service
     fixed = [argument for param in PARAMS for argument in ("--param", param)]
     size = ("--trials", 1, "--workers", 1, "--epochs", EPOCHS, "--pruner", "none", "--seed", 3)
-    launch = ("launch", "--study", "s", "--objective", "digits-cnn", *size, *fixed)
+    launch = ("launch", "--study", "s", "--objective", f"{DIGITS}:HeldDigits", *size, *fixed)
+    service.set(TEST_HOLD="3 6")
     agent = service.start(*launch)
-    service.wait_for(lambda: len(_metrics(service)) >= 2, timeout=90)
-    # In one of the many epochs that are left.
-    psutil.Process(_attempts(service)[0].pid).kill()
-    service.wait_for(lambda: len(_attempts(service)) == 2, timeout=90)
-    resumed_from = _attempts(service)[1].resumed_from
-    service.wait_for(lambda: len(_metrics(service)) >= resumed_from + 2, timeout=90)
+    service.wait_for((service.folder / "held-3").exists, timeout=90)
+    (trainer,) = service.trainers()
+    psutil.Process(trainer).kill()
+    service.wait_for((service.folder / "held-6").exists, timeout=90)
     agent.send_signal(signal.SIGTERM)
     assert agent.wait().code == 130
-    assert len(_metrics(service)) < EPOCHS
     service.hpo(*launch, timeout=120).clean()
-    attempts = _attempts(service)
-    assert [attempt.outcome for attempt in attempts] == ["lost", "released", "complete"]
-    assert 2 <= resumed_from < resumed_from + 2 <= attempts[2].resumed_from < EPOCHS
+    attempts = [(one.outcome, one.resumed_from) for one in _attempts(service)]
+    assert attempts == [("lost", 0), ("released", 2), ("complete", 6)]
     stored = _metrics(service)
     assert len(stored) == EPOCHS
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= stored[0].keys()
