@@ -166,9 +166,7 @@ class CheckedRun(Run):
             raise values.ValueRefusedError(
                 f"run.measure() was given {bad[0]} = {measured[bad[0]]}: give finite numbers"
             )
-        asked = {name: value for name, value in measured.items() if name in self.figures}
-        if asked:
-            self._keep_figures(asked)
+        self._keep_figures(measured)
 
     def record(self, **results: Any) -> None:
         together = {**self.results, **plain_records(results)}
@@ -225,7 +223,7 @@ class CheckedRun(Run):
         """Keep a finite constraint of the trial."""
 
     def _keep_figures(self, figures: Mapping[str, float]) -> None:
-        """Keep figures that the study asks for."""
+        """Keep those of the figures that the study asks for."""
 
     def _decide(self) -> None:
         """Wait for the decision to continue after a report."""

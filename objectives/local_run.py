@@ -109,7 +109,7 @@ class LocalRun(CheckedRun):
         self.constraints[name] = value
 
     def _keep_figures(self, figures: Mapping[str, float]) -> None:
-        self.measured |= figures
+        self.measured |= {name: value for name, value in figures.items() if name in self.figures}
 
     def log(self, message: str) -> None:
         self.messages.append(message)

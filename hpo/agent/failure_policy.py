@@ -128,7 +128,7 @@ def _bug(failure: Failure) -> tuple[str, str]:
 
 def _remedy(failure: Failure, study: str) -> str:
     if failure.error.startswith(FigureUnknownError.__name__):
-        return "name one of these in another study, or give it with run.measure()"
+        return "name one of these in another study, or give it with run.measure() before the first epoch"
     if failure.outcome is Outcome.BUG:
         return (
             "fix the objective, or raise hpo.Infeasible where a configuration cannot work"

@@ -213,7 +213,8 @@ class TrainerRun(CheckedRun):
 
     def _keep_figures(self, figures: Mapping[str, float]) -> None:
         self._pipe.check_owned()
-        self._pipe.send(Measure(figures))
+        if asked := {name: value for name, value in figures.items() if name in self.figures}:
+            self._pipe.send(Measure(asked))
         # Those of a trial that is resumed were accepted when it began, and a latency may differ by chance.
         self._figures.keep(figures, begins=self._resumed_from == 0)
 

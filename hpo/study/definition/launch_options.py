@@ -71,6 +71,10 @@ def check_figures(request: LaunchRequest, description: Description) -> None:
     """Raise UsageError if the request asks for a figure or a second objective that the objective cannot have."""
     asked = [("--constraint", parse(text).figure, text) for text in request.constraint]
     second = request.also_minimize
+    if second is not None and not second.strip():
+        raise UsageError(
+            f"--also-minimize {second!r} names no figure: name one, such as --also-minimize parameters"
+        )
     asked += [] if second is None else [("--also-minimize", second, second)]
     for option, figure, text in asked:
         if description.epochs is None and request.epochs is None:

@@ -73,7 +73,7 @@ def test_figure_that_no_trial_has_stops_the_agents_at_the_first_trial() -> None:
     )
     assert str(failure_policy.same_bug([unknown], "s", 3)) == (
         f"1 trial has failed with {unknown.error}, and none has finished: name one of these in another study, or give"
-        " it with run.measure(), then hpo launch or hpo resume"
+        " it with run.measure() before the first epoch, then hpo launch or hpo resume"
     )
 
 

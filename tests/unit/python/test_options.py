@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hpo.cli.commands.run.launch import launch as launch_command
+from hpo.cli.main import cli
 from hpo.errors import UsageError
 from hpo.options.launch_request import LaunchRequest
 from hpo.options.retrain_request import RetrainRequest
@@ -32,8 +33,9 @@ def test_options_are_those_of_the_command() -> None:
         "target": -1.5,
     }
     arguments = arguments_of(LaunchRequest, "launch", given)
-    context = launch_command.make_context("launch", [*arguments])
-    found = context.params
+    # The root's settings: Click keeps the help option of a command's first context for all later ones.
+    with click.Context(cli, info_name="hpo", **cli.context_settings) as root:
+        found = launch_command.make_context("launch", [*arguments], parent=root).params
     assert (found["study"], found["trials"], found["timeout_seconds"], found["run"]) == (
         "s",
         5,

@@ -77,9 +77,10 @@ def test_figure_that_no_trial_has_fails_the_first_one_with_those_that_there_are(
     finished = train(agent.run(figures=("parametres",)), size=1)
     assert finished.outcome is Outcome.BUG
     assert finished.error.startswith("FigureUnknownError: trials have no figure 'parametres'")
+    assert finished.error.endswith(", but depth, latency_ms, loss, parameters, seconds_per_epoch")
     assert not any(isinstance(message, Epoch) for message in agent.received())
     finished = train(agent.run(figures=("los", "parameters", "latency_ms")), size=1)
-    assert finished.error.endswith(", but latency_ms, loss, parameters, seconds_per_epoch")
+    assert finished.error.endswith(", but depth, latency_ms, loss, parameters, seconds_per_epoch")
 
 
 def test_figure_that_is_not_finite_is_refused(agent: Agent) -> None:

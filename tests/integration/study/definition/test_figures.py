@@ -53,6 +53,7 @@ def test_launch_that_failed_before_its_first_trial_may_change_them(database: Dat
         ({}, {"constraint": ("parameters",)}, "--constraint 'parameters' is not a bound of a figure: write"),
         (KERAS, {"constraint": ("parametres<=5",)}, "no figure 'parametres': did you mean parameters?"),
         (KERAS, {"also_minimize": "size"}, "--also-minimize size: trials have no figure 'size': use one of"),
+        ({}, {"also_minimize": " "}, "--also-minimize ' ' names no figure: name one, such as"),
         ({}, {"also_minimize": "loss"}, "--also-minimize loss: it is the metric of the study already"),
         (
             {},
