@@ -193,7 +193,7 @@ def cycle(store: TrialStore, timer: Timer) -> None:
         record = EpochRecord(epoch, metrics, 1.0)
         timer("record", partial(store.record, claim.attempt_id, trial_id, [record]))
         if epoch < EPOCHS:
-            timer("should_prune", partial(store.should_prune, claim.attempt_id, trial_id))
+            timer("should_prune", partial(store.judgement.should_prune, claim.attempt_id, trial_id))
     timer("settle", lambda: store.settle(claim.attempt_id, Outcome.COMPLETE, metrics["loss"]))
     timer("refresh", store.refresh)
 

@@ -201,7 +201,7 @@ class Agent(Workload[RunningAttempt]):
         # Epochs of the checkpoint that a dead agent had not reported yet.
         self._record(run, event.history)
         if event.resumed_from:
-            self._store.replay(run.attempt_id, run.trial_id)
+            self._store.judgement.replay(run.attempt_id, run.trial_id)
             # The agent of the earlier attempt may have died before it asked.
             self._pause_at_rung(slot, run, event.resumed_from)
 
@@ -223,7 +223,7 @@ class Agent(Workload[RunningAttempt]):
             return
         if self._ends_with_epochs(slot, run):
             return
-        prune = not self._shutdown.begun and self._store.should_prune(run.attempt_id, run.trial_id)
+        prune = not self._shutdown.begun and self._store.judgement.should_prune(run.attempt_id, run.trial_id)
         # An Optuna objective ends by itself, if it asks.
         run.pruned = prune and epochs is not None
         if run.pruned:
@@ -238,7 +238,7 @@ class Agent(Workload[RunningAttempt]):
 
     def _ends_with_epochs(self, slot: int, run: RunningAttempt) -> bool:
         """Return whether `--max-epochs` are trained; the trainer then ends, and any agent resumes its trial later."""
-        if self._shutdown.begun or run.preempted or not self._store.epochs_are_spent():
+        if self._shutdown.begun or run.preempted or not self._store.judgement.epochs_are_spent():
             return False
         run.preempted = True
         self._attempts.release_prefetched()

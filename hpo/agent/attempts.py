@@ -143,7 +143,7 @@ class AttemptTable:
             if claim.params is None or claim.untrained:
                 # Not trained yet: the folder is of another database whose reservations had the same numbers.
                 folder = self._cleanup.checkpoints_of(claim.reservation_id)
-                self._store.while_held(claim.attempt_id, folder.delete)
+                self._store.files.while_held(claim.attempt_id, folder.delete)
             trial = self._sample(claim)
             if trial is not None:
                 self.prefetcher.record_claim(time.monotonic() - began_at)
@@ -230,7 +230,7 @@ class AttemptTable:
     def restart(self, slot: int, attempt: RunningAttempt, error: str) -> None:
         """Give a trial back without its checkpoint, so that it starts again from epoch 1."""
         folder = self._cleanup.checkpoints_of(attempt.claim.reservation_id)
-        self._store.while_held(attempt.attempt_id, folder.delete)
+        self._store.files.while_held(attempt.attempt_id, folder.delete)
         reason = f"the checkpoint of epoch {attempt.epoch} does not fit the objective ({error})"
         self.release(slot, attempt, reason)
         self.keep_order()

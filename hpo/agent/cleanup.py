@@ -77,8 +77,8 @@ class Cleanup:
         used_bytes = enforce_quota(
             self._checkpoints / self._folder,
             self._quota,
-            self._store.open_reservations,
-            self._store.while_waiting,
+            self._store.files.open_reservations,
+            self._store.files.while_waiting,
         )
         if self._quota is None:
             return
@@ -101,7 +101,7 @@ class Cleanup:
                 found[int(match[1]), int(match[2])] = path
         if not found:
             return
-        orphaned = self._store.orphaned_logs([attempt_id for _, attempt_id in found], seconds)
+        orphaned = self._store.files.orphaned_logs([attempt_id for _, attempt_id in found], seconds)
         for (number, attempt_id), path in found.items():
             # Another agent of this host may be doing the same, and another user's file cannot be read.
             with suppress(OSError):
@@ -111,7 +111,7 @@ class Cleanup:
                     path.unlink()
 
     def _log(self, path: Path, attempt_id: int) -> AttemptLog:
-        return AttemptLog(path, partial(self._store.keep_log, attempt_id))
+        return AttemptLog(path, partial(self._store.files.keep_log, attempt_id))
 
 
 def _seconds_unwritten(path: Path) -> float:

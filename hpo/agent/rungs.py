@@ -41,7 +41,7 @@ class Rungs:
         if self._supervisor.shutdown.begun or run.preempted:
             return False
         scores = rung_scores(self._epochs, run.reports, epoch, self._spec)
-        if not scores or not self._store.pauses(run.attempt_id, scores):
+        if not scores or not self._store.judgement.pauses(run.attempt_id, scores):
             return False
         run.paused = run.preempted = True
         self._supervisor.pool.send(slot, Command.PREEMPT)

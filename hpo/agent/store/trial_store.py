@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from optuna.exceptions import UpdateFinishedTrialError
-
 from hpo.agent.leases import LeaseMonitor
-from hpo.agent.store.errors import TrialClosedError, TrialFinishedError, is_of_trial
+from hpo.agent.store.errors import TrialClosedError, TrialFinishedError
 from hpo.agent.store.figures import TrialFigures
+from hpo.agent.store.judgement import Judgement
 from hpo.agent.store.open_trials import OpenTrials
 from hpo.agent.store.optuna_trials import OptunaTrials
 from hpo.agent.store.snapshots import Snapshots, StudySnapshot
 from hpo.agent.store.study_session import StudySession
 from hpo.agent.store.tells import STALE_SECONDS, Tells
+from hpo.agent.store.trial_files import TrialFiles
 from hpo.devices.provenance import DATA, training_environment
 from hpo.outcomes import Outcome
 from hpo.process.identity import host_name, is_dead
@@ -29,19 +29,17 @@ from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
 from hpo.study.definition import versions
 from hpo.study.definition.versions import Trained
-from hpo.trainer.failures import one_line
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
-from storage import agents, attempts, budget, claims, goals, leases, pauses, reservations, rungs
+from storage import agents, attempts, budget, claims, leases, pauses
 from storage.budget import Counts, Failure, Rejections
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
 from storage.leases import LeaseTimes
 from storage.optuna import live_trials
-from storage.reservations import OpenReservations
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +74,6 @@ class TrialStore:
         self._statement = self._session.statement
         self._lease_monitor = LeaseMonitor(times)
         self._data = ""
-        self._freeze_thaw = freeze_thaw_of(spec)
         self._contains = spec.contains if spec.space_changed else None
         self._advisor = self._new_advisor(study_id)
         trained = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
@@ -94,10 +91,12 @@ class TrialStore:
         self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
         self._figures = TrialFigures(self._session, spec)
         self._tells = Tells(self._session, study_id, self._search)
+        self.judgement = Judgement(self._session, study_id, spec, self._search, self._advisor, self._closed)
+        self.files = TrialFiles(self._session, study_id)
         self._snapshots = Snapshots(self._session, study_id, maximize=spec.direction == "maximize")
 
     def _new_advisor(self, study_id: int) -> Advisor | None:
-        rule = self._freeze_thaw
+        rule = freeze_thaw_of(self.spec)
         if rule is None or not rule.modelled:
             return None
         # SciPy's optimizers, which most studies do not need, take 0.2 s to import.
@@ -217,50 +216,6 @@ class TrialStore:
             self._search.note(trial_id, one.step, one.value)
         return found
 
-    def should_prune(self, attempt_id: int, trial_id: int) -> bool:
-        """Return whether the study's pruner ends the trial now.
-
-        Raises:
-            LeaseLostError: the trial was settled meanwhile, so the pruner cannot write to it.
-        """
-        return bool(self._judge(attempt_id, trial_id, self._search.should_prune))
-
-    def epochs_are_spent(self) -> bool:
-        """Return whether all trials together have trained `--max-epochs`."""
-        most = self.spec.max_epochs
-        return most is not None and self._statement(goals.trained_epochs, self._study_id) >= most
-
-    def pauses(self, attempt_id: int, scores: Mapping[int, float]) -> bool:
-        """Keep a trial's scores by rung of freeze-thaw; return whether it is paused, so that its trainer must end."""
-        rule = self._freeze_thaw
-        if rule is None:
-            return False
-        goes_on = self._advisor is not None and self._advisor.continues(attempt_id, scores)
-        return self._write(rungs.judge, attempt_id, rule, scores, goes_on=goes_on)
-
-    def replay(self, attempt_id: int, trial_id: int) -> None:
-        """Let the pruner judge the recorded epochs of a resumed trial again, where its notes on them are gone.
-
-        Raises:
-            LeaseLostError: as in `should_prune`.
-        """
-        self._judge(attempt_id, trial_id, self._search.replay)
-
-    def _judge(self, attempt_id: int, trial_id: int, judge: Callable[[int], T]) -> T | None:
-        """Return the pruner's judgement; None if the pruner failed."""
-        try:
-            return self._call(lambda: judge(trial_id))
-        except UpdateFinishedTrialError:
-            self._closed(attempt_id)
-        except Exception as exc:
-            if not is_of_trial(exc):
-                raise
-            # Values of other trials may exceed the pruner's arithmetic; this one continues.
-            log.warning(
-                f"the pruner failed ({one_line(exc)}): the trial continues", extra={"trial_id": trial_id}
-            )
-            return None
-
     def settle(
         self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", traceback: str = ""
     ) -> None:
@@ -312,41 +267,6 @@ class TrialStore:
             if pid != os.getpid() and is_dead(process):
                 self._write(agents.reap_agent, agent_id, self.spec.max_lost)
         self._tells.deliver_left(stale_seconds)
-
-    def orphaned_logs(self, attempt_ids: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:
-        """Return for each attempt, by trial number and id, whether its agent no longer writes its log."""
-        return self._write(attempts.orphaned_logs, self._study_id, attempt_ids, seconds)
-
-    def keep_log(self, attempt_id: int, tail: str, size: int) -> None:
-        self._write(attempts.keep_log, attempt_id, tail, size)
-
-    def open_reservations(self) -> OpenReservations:
-        """Return the study's open trials."""
-        return self._write(reservations.open_reservations, self._study_id)
-
-    def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:
-        """Call `act` on a trial's files while no agent can begin it; return False if one holds it."""
-
-        def locked(c: Connection) -> bool:
-            waiting = reservations.lock_waiting(c, self._study_id, reservation_id)
-            if waiting:
-                act()
-            return waiting
-
-        return self._write(locked)
-
-    def while_held(self, attempt_id: int, act: Callable[[], None]) -> None:
-        """Call `act` on a trial's files while no agent can take it over.
-
-        Raises:
-            LeaseLostError: another agent has taken it over.
-        """
-
-        def guarded(c: Connection) -> None:
-            attempts.guard(c, attempt_id)
-            act()
-
-        self._write(guarded)
 
     def check_held(self, attempt_id: int) -> None:
         """Raise LeaseLostError if another agent has ended the attempt."""

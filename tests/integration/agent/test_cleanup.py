@@ -111,7 +111,7 @@ def test_trial_is_not_claimed_while_its_checkpoints_are_removed(study: StoredStu
     first, second = study.agent(), study.agent()
     claim = claimed(first)
     touched: list[int] = []
-    assert not second.while_waiting(claim.reservation_id, lambda: touched.append(1)), "it is held"
+    assert not second.files.while_waiting(claim.reservation_id, lambda: touched.append(1)), "it is held"
     first.release(claim.attempt_id)
     claims: list[Claim | NoWork] = []
     claimer = threading.Thread(target=lambda: claims.append(first.claim(0, "cpu:0")))
@@ -123,7 +123,7 @@ def test_trial_is_not_claimed_while_its_checkpoints_are_removed(study: StoredStu
             assert not claims
         touched.append(2)
 
-    assert second.while_waiting(claim.reservation_id, remove)
+    assert second.files.while_waiting(claim.reservation_id, remove)
     claimer.join(30.0)
     assert touched == [2]
     assert isinstance(claims[0], Claim)

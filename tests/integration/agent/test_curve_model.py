@@ -90,7 +90,7 @@ class Slots:
         rule = freeze_thaw_of(SPEC)
         assert rule is not None
         reports = [Reported(accuracy(params, step), step, step) for step in range(1, epoch + 1)]
-        if self.store.pauses(claim.attempt_id, rung_scores(rule.rungs, reports, epoch, SPEC)):
+        if self.store.judgement.pauses(claim.attempt_id, rung_scores(rule.rungs, reports, epoch, SPEC)):
             self.store.release(claim.attempt_id)
             del self.held[slot]
 

@@ -87,7 +87,7 @@ def test_clock_that_is_set_back_keeps_no_decision_from_optuna(
     study.execute("UPDATE hpo.trials SET decided_at = decided_at + interval '1 day'")
     study.execute("UPDATE hpo.attempts SET ended_at = ended_at + interval '1 day'")
     second = study.agent()
-    assert second.orphaned_logs([claim.attempt_id], 60.0) == {(0, claim.attempt_id): True}
+    assert second.files.orphaned_logs([claim.attempt_id], 60.0) == {(0, claim.attempt_id): True}
     second.sweep()
     assert study.states == [COMPLETE]
 
@@ -247,7 +247,7 @@ def test_trial_finished_by_another_agent_is_fenced_in_the_pruner(database: Datab
     report(late, claim, trial_id)
     study.finish_elsewhere(quick)
     with pytest.raises(LeaseLostError) as lost:
-        late.should_prune(claim.attempt_id, trial_id)
+        late.judgement.should_prune(claim.attempt_id, trial_id)
     assert lost.type is LeaseLostError
     assert study.states == [COMPLETE]
 
@@ -335,7 +335,7 @@ def test_pruner_judges_a_resumed_trial_by_its_present_epochs_only(
     def judge(epochs: range, worse: float) -> None:
         for epoch in epochs:
             report(store, claim, trial_id, loss=worse + 10.0 - epoch, epoch=epoch)
-            store.should_prune(claim.attempt_id, trial_id)
+            store.judgement.should_prune(claim.attempt_id, trial_id)
 
     judge(range(1, 10), 0.0)
     before = rungs(study)
@@ -344,7 +344,7 @@ def test_pruner_judges_a_resumed_trial_by_its_present_epochs_only(
     claim = claimed(store)
     store.sample(claim)
     store.begin(claim.attempt_id, 1, resumed_from)
-    store.replay(claim.attempt_id, trial_id)
+    store.judgement.replay(claim.attempt_id, trial_id)
     kept = {name: loss for name, loss in before.items() if 10.0 - loss <= resumed_from}
     assert rungs(study) == kept
     judge(range(resumed_from + 1, 10), 100.0)

@@ -55,7 +55,7 @@ def test_last_trials_repeat_the_best_one_after_all_others_have_ended(database: D
     assert first.claim(1, "cpu:0") is NoWork.ELSEWHERE
     # The pruner does not end them, however bad they are.
     report(first, held[0][0], held[0][1], 100.0)
-    assert not first.should_prune(held[0][0].attempt_id, held[0][1])
+    assert not first.judgement.should_prune(held[0][0].attempt_id, held[0][1])
     for agent, (claim, _), value in zip((first, second), held, (0.1, 0.3), strict=True):
         agent.settle(claim.attempt_id, Outcome.COMPLETE, value)
     assert first.claim(0, "cpu:0") is NoWork.DONE
@@ -140,7 +140,7 @@ def test_repeats_are_not_paused_by_freeze_thaw(database: Database) -> None:
         _, _, params = agent.sample(claim)
         assert params["x"] == tried[2]
         agent.begin(claim.attempt_id, 1, 0)
-        assert not agent.pauses(claim.attempt_id, {3: 9.0})
+        assert not agent.judgement.pauses(claim.attempt_id, {3: 9.0})
         agent.settle(claim.attempt_id, Outcome.COMPLETE, 9.0)
     assert agent.claim(0, "cpu:0") is NoWork.DONE
 

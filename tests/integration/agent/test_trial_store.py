@@ -104,8 +104,8 @@ def test_trial_that_is_not_among_the_best_of_its_rung_pauses_until_it_is(frozen:
         trial_id, *_ = store.sample(claim)
         store.begin(claim.attempt_id, 1, epoch - 1)
         report(store, claim, trial_id, loss, epoch)
-        paused = store.pauses(claim.attempt_id, {epoch: loss})
-        assert store.pauses(claim.attempt_id, {epoch: loss}) is paused, "it can be repeated"
+        paused = store.judgement.pauses(claim.attempt_id, {epoch: loss})
+        assert store.judgement.pauses(claim.attempt_id, {epoch: loss}) is paused, "it can be repeated"
         return claim, paused
 
     _, paused = reached(0.5)
@@ -116,7 +116,7 @@ def test_trial_that_is_not_among_the_best_of_its_rung_pauses_until_it_is(frozen:
     frozen.expire_leases()
     other.reap_expired()
     assert (other.refresh().counts.paused, other.refresh().counts.waiting) == (1, 1)
-    assert other.open_reservations().paused == (1,)
+    assert other.files.open_reservations().paused == (1,)
     second, paused = reached(0.3)
     assert (second.fresh, paused) == (False, True)
     store.release(second.attempt_id)
@@ -126,7 +126,7 @@ def test_trial_that_is_not_among_the_best_of_its_rung_pauses_until_it_is(frozen:
 
     thawed = claimed(other, 3)
     assert (thawed.reservation_id, thawed.fresh) == (second.reservation_id, False)
-    assert not other.pauses(thawed.attempt_id, {1: 0.3}), "it has passed this rung"
+    assert not other.judgement.pauses(thawed.attempt_id, {1: 0.3}), "it has passed this rung"
     fourth = claimed(store)
     assert fourth.fresh, "of three, only one goes on"
     store.settle(fourth.attempt_id, Outcome.COMPLETE, 0.9)
@@ -171,7 +171,7 @@ def test_expired_attempt_is_fenced_from_every_write(backend: Backend) -> None:
         lambda: report(store, claim, trial_id),
         lambda: store.settle(claim.attempt_id, Outcome.COMPLETE, 0.5),
         lambda: store.check_held(claim.attempt_id),
-        lambda: store.while_held(claim.attempt_id, lambda: pytest.fail("not held")),
+        lambda: store.files.while_held(claim.attempt_id, lambda: pytest.fail("not held")),
     ):
         with pytest.raises(LeaseLostError) as lost:
             write()
@@ -245,12 +245,12 @@ def test_files_of_a_trial_are_touched_only_while_no_agent_holds_it(backend: Back
     store = backend.open()
     claim, _ = begun(store)
     touched: list[str] = []
-    assert not store.while_waiting(claim.reservation_id, lambda: touched.append("held"))
-    assert store.open_reservations() == OpenReservations(running=frozenset({claim.reservation_id}))
-    store.while_held(claim.attempt_id, lambda: touched.append("ours"))
+    assert not store.files.while_waiting(claim.reservation_id, lambda: touched.append("held"))
+    assert store.files.open_reservations() == OpenReservations(running=frozenset({claim.reservation_id}))
+    store.files.while_held(claim.attempt_id, lambda: touched.append("ours"))
     store.release(claim.attempt_id)
-    assert store.while_waiting(claim.reservation_id, lambda: touched.append("waiting"))
-    assert store.open_reservations() == OpenReservations(waiting=frozenset({claim.reservation_id}))
+    assert store.files.while_waiting(claim.reservation_id, lambda: touched.append("waiting"))
+    assert store.files.open_reservations() == OpenReservations(waiting=frozenset({claim.reservation_id}))
     assert touched == ["ours", "waiting"]
 
 
@@ -258,9 +258,9 @@ def test_log_is_orphaned_once_its_attempt_and_agent_have_ended(backend: Backend)
     store, other = backend.open(), backend.open()
     claim = claimed(store)
     _, number, _ = store.sample(claim)
-    assert other.orphaned_logs([claim.attempt_id], 60.0) == {(number, claim.attempt_id): False}
+    assert other.files.orphaned_logs([claim.attempt_id], 60.0) == {(number, claim.attempt_id): False}
     store.leave()
-    assert other.orphaned_logs([claim.attempt_id, 10**6], 60.0) == {(number, claim.attempt_id): True}
+    assert other.files.orphaned_logs([claim.attempt_id, 10**6], 60.0) == {(number, claim.attempt_id): True}
     assert other.refresh().counts.running == 0
 
 

@@ -28,14 +28,15 @@ from tests.unit.agent.world import CRASHED, KILLED, STARVED, World, epoch, event
 def test_trial_whose_event_cannot_be_handled_fails_alone(
     world: World, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    handle = getattr(world.store, method)
+    owner = world.store.judgement if method == "should_prune" else world.store
+    handle = getattr(owner, method)
 
     def fail_first(attempt_id: int, *args: object) -> object:
         if attempt_id == 1:
             raise OverflowError("too large")
         return handle(attempt_id, *args)
 
-    monkeypatch.setattr(world.store, method, fail_first)
+    monkeypatch.setattr(owner, method, fail_first)
     world.study.budget, world.pool = 3, FakePool(slots=2)
     assert world.run() is ExitCode.DONE
     assert world.outcomes == [Outcome.BUG, *[Outcome.COMPLETE] * 3]

@@ -11,6 +11,7 @@ from hpo.search.freeze_thaw import Ladder
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
 from objectives.base import Params
+from storage.attempts import LeaseLostError
 
 
 @dataclass(kw_only=True)
@@ -84,6 +85,13 @@ class FakeStudy:
         if self._ladder is None and rule is not None:
             self._ladder = Ladder(rule)
         return self._ladder
+
+    def guard(self, attempt_id: int) -> FakeAttempt:
+        """Return an attempt; raise LeaseLostError if it has ended."""
+        attempt = self.attempts[attempt_id - 1]
+        if not attempt.open:
+            raise LeaseLostError
+        return attempt
 
     def expire_leases(self) -> None:
         """Let all leases run out, as after the silence of their agents."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
 from optuna.distributions import FloatDistribution, json_to_distribution
 
 from hpo.agent.store.snapshots import StudySnapshot
+from hpo.agent.store.testing.judgement import FakeJudgement
 from hpo.agent.store.testing.study import FakeAttempt, FakeStudy, FakeTrial
+from hpo.agent.store.testing.trial_files import FakeTrialFiles
 from hpo.outcomes import FAILURES, Outcome
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
@@ -19,7 +21,6 @@ from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts, Failure, Rejections, fields
 from storage.claims import Claim, NoWork
 from storage.leases import LeaseTimes
-from storage.reservations import OpenReservations
 
 
 class FakeTrialStore:
@@ -32,6 +33,8 @@ class FakeTrialStore:
         self.times = LeaseTimes()
         study.agents += 1
         self.agent_id = study.agents
+        self.judgement = FakeJudgement(study)
+        self.files = FakeTrialFiles(study)
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         study, counts = self.study, self._counts()
@@ -42,7 +45,7 @@ class FakeTrialStore:
                 return self._claim(held, fresh=False)
         if counts.left == 0:
             return NoWork.DONE
-        if self.epochs_are_spent():
+        if self.judgement.epochs_are_spent():
             return NoWork.EPOCHS
         fresh = untrained = False
         trial = self._begun(counts)
@@ -82,17 +85,6 @@ class FakeTrialStore:
         for trial in self.study.trials:
             if trial.paused and trial.outcome is None:
                 trial.settle(Outcome.PRUNED, trial.epochs[max(trial.epochs)][self.spec.metric], "")
-
-    def epochs_are_spent(self) -> bool:
-        most = self.spec.max_epochs
-        return most is not None and sum(len(trial.epochs) for trial in self.study.trials) >= most
-
-    def pauses(self, attempt_id: int, scores: Mapping[int, float]) -> bool:
-        trial, ladder = self._guard(attempt_id).trial, self.study.ladder
-        if ladder is None or trial.paused:
-            return trial.paused
-        trial.paused = not ladder.judge(trial.number, scores)
-        return trial.paused
 
     def _take_prefetched(self) -> FakeTrial | None:
         for attempt in reversed(self.study.attempts):
@@ -183,12 +175,6 @@ class FakeTrialStore:
         valid = {record.epoch: trial.epochs[record.epoch] for record in records}
         return reported(valid, self.spec.metric, own_steps=self.spec.epochs is None)
 
-    def replay(self, attempt_id: int, trial_id: int) -> None:
-        """Do nothing: the fake's pruner keeps no notes."""
-
-    def should_prune(self, attempt_id: int, trial_id: int) -> bool:
-        return self.study.prunes(trial_id - 1, max(self._guard(attempt_id).trial.epochs))
-
     def settle(
         self, attempt_id: int, outcome: Outcome, value: float | None, error: str = "", _traceback: str = ""
     ) -> None:
@@ -257,31 +243,6 @@ class FakeTrialStore:
     def sweep(self, stale_seconds: float = 0.0) -> None:
         """Do nothing: no agent of the fake dies between two writes."""
 
-    def orphaned_logs(self, attempts: Sequence[int], seconds: float) -> dict[tuple[int, int], bool]:  # noqa: ARG002
-        known = [attempt for attempt in self.study.attempts if attempt.attempt_id in attempts]
-        return {(one.trial.number, one.attempt_id): not one.open for one in known}
-
-    def keep_log(self, attempt_id: int, tail: str, size: int) -> None:  # noqa: ARG002
-        self.study.logs[attempt_id] = tail
-
-    def open_reservations(self) -> OpenReservations:
-        idle = self.study.undecided(running=False)
-        return OpenReservations(
-            frozenset(trial.reservation_id for trial in self.study.undecided(running=True)),
-            tuple(trial.reservation_id for trial in idle if trial.paused),
-            frozenset(trial.reservation_id for trial in idle if not trial.paused),
-        )
-
-    def while_waiting(self, reservation_id: int, act: Callable[[], None]) -> bool:
-        waiting = reservation_id in self.open_reservations().idle
-        if waiting:
-            act()
-        return waiting
-
-    def while_held(self, attempt_id: int, act: Callable[[], None]) -> None:
-        self._guard(attempt_id)
-        act()
-
     def check_held(self, attempt_id: int) -> None:
         self._guard(attempt_id)
 
@@ -300,7 +261,4 @@ class FakeTrialStore:
         return self.study.attempts[attempt_id - 1]
 
     def _guard(self, attempt_id: int) -> FakeAttempt:
-        attempt = self._attempt(attempt_id)
-        if not attempt.open:
-            raise LeaseLostError
-        return attempt
+        return self.study.guard(attempt_id)

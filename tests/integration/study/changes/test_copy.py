@@ -30,7 +30,7 @@ def test_copy_has_spec_budget_and_history(database: Database) -> None:
     train(agent, claimed(agent))
     paused, trial_id = begun(agent)
     report(agent, paused, trial_id, 0.75, 1)
-    assert agent.pauses(paused.attempt_id, {1: 0.75})
+    assert agent.judgement.pauses(paused.attempt_id, {1: 0.75})
     agent.release(paused.attempt_id)
     study.optuna.add_trial(create_trial(state=TrialState.FAIL))
     study.optuna.add_trial(
