@@ -131,7 +131,8 @@ def _report_size(spec: StudySpec, trials: int) -> None:
     number = formatting.counted(size, "configuration")
     fewer = f", fewer than the {trials} trials" if size < trials else ""
     order = ", in an order that --seed shuffles" if spec.sampler == GRID else ""
-    log.info(f"the space has {number}{fewer}: each is trained once{order}")
+    trained = "it is trained once" if size == 1 else f"each is trained once{order}"
+    log.info(f"the space has {number}{fewer}: {trained}")
 
 
 @contextmanager
