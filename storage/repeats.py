@@ -27,6 +27,9 @@ _REPEATS = f"public.trial_user_attributes u WHERE u.trial_id = t.trial_id AND u.
 IS_REPEAT = f"EXISTS (SELECT 1 FROM {_REPEATS})"
 """SQL: whether the row `t` of `hpo.trials` is a repeat."""
 
+_IS_OTHER = "(CAST(:t AS bigint) IS NULL OR t.trial_id IS DISTINCT FROM :t)"
+"""SQL: whether the row `t` is not that of the trial `:t`, if there is one: a new reservation has no trial either."""
+
 
 class Turn(Enum):
     """The kind of trial that begins next."""
@@ -202,7 +205,7 @@ def _searched(
         return False
     searched: int = connection.execute(
         text(
-            "SELECT count(*) FROM hpo.trials t WHERE t.study_id = :s AND t.trial_id IS DISTINCT FROM :t"
+            f"SELECT count(*) FROM hpo.trials t WHERE t.study_id = :s AND {_IS_OTHER}"
             f" AND (t.outcome IS NULL OR t.outcome = ANY(:counted)) AND NOT {IS_REPEAT}"
         ),
         {"s": study_id, "counted": list(COUNTED), "t": without},
@@ -218,7 +221,7 @@ def _is_training(connection: Connection, study_id: int, without: int | None = No
     """Whether a trial that is no repeat has begun and neither ended nor paused."""
     found: bool = connection.execute(
         text(
-            "SELECT EXISTS (SELECT 1 FROM hpo.trials t WHERE t.study_id = :s AND t.trial_id IS DISTINCT FROM :t"
+            f"SELECT EXISTS (SELECT 1 FROM hpo.trials t WHERE t.study_id = :s AND {_IS_OTHER}"
             f" AND t.outcome IS NULL AND t.paused_epoch IS NULL AND NOT {IS_REPEAT})"
         ),
         {"s": study_id, "t": without},

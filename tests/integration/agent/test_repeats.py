@@ -101,6 +101,19 @@ def test_repeat_that_failed_or_died_is_made_up_for(database: Database) -> None:
     assert len(numbers(database, study)) == 3
 
 
+def test_next_repeat_waits_until_the_first_one_has_its_configuration(database: Database) -> None:
+    study = StoredStudy(database, spec(SPACE, repeats=3), budget=5)
+    agents = [study.agent() for _ in range(3)]
+    tried = ended(agents[0], [0.2, 0.4])
+    found = []
+    for agent, others in ((agents[0], agents[1:]), (agents[1], agents[2:]), (agents[2], [])):
+        claim = claimed(agent)
+        assert {other.claim(0, "cpu:0") for other in others} <= {NoWork.ELSEWHERE}
+        found.append(agent.sample(claim)[2]["x"])
+    assert found == [tried[0]] * 3
+    assert numbers(database, study) == {2: 0, 3: 0, 4: 0}
+
+
 def test_repeats_do_not_count_towards_patience(database: Database) -> None:
     study = StoredStudy(database, spec(SPACE, repeats=3, patience=2), budget=5)
     agent = study.agent()
