@@ -195,7 +195,7 @@ class LaunchRequest:
         "Seed of the sampler and of every trial. With one worker the same seed gives the same trials, interrupted or "
         "not; with several, what the sampler learns depends on which trial ends first (random and qmc do not learn).",
         kind=NUMBER,
-        show_default=_for_new(LaunchDefaults.seed),
+        show_default=_for_new(f"{LaunchDefaults.seed}, or another one if it learns from earlier studies,"),
     )
     params: tuple[str, ...] = option_field(
         (),

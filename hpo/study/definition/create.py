@@ -117,6 +117,8 @@ def planned_spec(
         spec = agreed_spec(database, raised, request, reference, description)
     spec = replace(spec, data=data)
     spec = replace(spec, learned=learn_from.learned(database, request, spec, existing))
+    if existing is None and request.seed is None:
+        spec = replace(spec, seed=learn_from.default_seed(spec.learned))
     check_grid(spec)
     check_front(spec)
     check_curves(spec)

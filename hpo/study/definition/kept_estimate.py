@@ -56,7 +56,7 @@ def adopt(database: Database, study: LaunchedStudy, home: Path) -> LaunchedStudy
 
 def _options(spec_json: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a spec on which the cost depends; other studies may have ended since it was planned."""
-    return {name: value for name, value in spec_json.items() if name not in ("estimate", "learned")}
+    return {name: value for name, value in spec_json.items() if name not in ("estimate", "learned", "seed")}
 
 
 def _stored(spec: StudySpec) -> Any:

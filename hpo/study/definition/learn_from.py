@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from hpo import formatting
 from hpo.errors import StudyConflictError, UsageError
+from hpo.options.defaults import LaunchDefaults
 from hpo.options.fields import NONE
 from hpo.options.launch_request import LaunchRequest
 from hpo.search.learned import LEAST, STUDIES, EarlierStudy, summarized
@@ -60,6 +62,16 @@ def learned(
         return tuple(_named(connection, name, request.study, spec, database) for name in names)
 
     return database.transaction(read)
+
+
+def default_seed(learned_from: Sequence[EarlierStudy]) -> int:
+    """Return the seed of a new study, unless one is given.
+
+    With the seed of its earlier studies it would draw their random trials again.
+    """
+    names = ",".join(earlier.study for earlier in learned_from)
+    # 31 bits, as many as --seed has.
+    return zlib.crc32(names.encode()) >> 1 if names else LaunchDefaults.seed
 
 
 def _names(option: str | None) -> list[str] | None:

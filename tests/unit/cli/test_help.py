@@ -134,7 +134,8 @@ def test_help_shows_actual_defaults() -> None:
     sampler = (
         f"{GRID} if --trials suffice for the whole space, else {defaults.sampler}, {CURVES} if trials pause,"
     )
-    for value in (defaults.trials, sampler, pruner, defaults.seed, defaults.max_failed):
+    seed = f"{defaults.seed}, or another one if it learns from earlier studies,"
+    for value in (defaults.trials, sampler, pruner, seed, defaults.max_failed):
         assert f"default: {value} for a new study" in printed
 
 

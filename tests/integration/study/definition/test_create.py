@@ -191,7 +191,11 @@ FINITE = {"kind": CategoricalDistribution(["a", "b"]), "n": IntDistribution(1, 3
             "6 configurations, fewer than the 10 trials: each is trained once",
         ),
         ({"trials": 3, "params": ("kind=a",)}, "grid", "the space has 3 configurations"),
-        ({"trials": 1, "params": ("kind=a", "n=2")}, "grid", "the space has 1 configuration: it is trained once"),
+        (
+            {"trials": 1, "params": ("kind=a", "n=2")},
+            "grid",
+            "the space has 1 configuration: it is trained once",
+        ),
     ],
 )
 def test_space_that_is_not_larger_than_the_budget_is_enumerated(

@@ -138,6 +138,11 @@ def test_studies_of_the_same_objective_and_data_are_found(
     assert launch(database, learn_from="none").spec.learned == ()
     for number, options in enumerate([{"learn_from": "none"}, {"seed": 0}, {"sampler": "random"}]):
         assert launch(database, f"without-{number}", **options).spec.learned == ()
+        assert find(database, f"without-{number}").spec.seed == 0  # type: ignore[union-attr]
+    # With the seed of the earlier studies it would draw their trials again.
+    seeds = [launch(database, f"from-{n}", learn_from=f"same-{n}").spec.seed for n in (1, 2)]
+    assert len({0, study.spec.seed, *seeds}) == 4
+    assert launch(database, "seeded", learn_from="same-1", seed=7).spec.seed == 7
 
 
 def test_same_data_may_lie_in_another_place(database: Database) -> None:
