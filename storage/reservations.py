@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,3 +84,13 @@ def lock_waiting(connection: Connection, study_id: int, reservation_id: int) -> 
         {"t": reservation_id, "s": study_id},
     ).scalar_one()
     return found
+
+
+def lock_ended(connection: Connection, study_id: int, reservation_ids: Collection[int]) -> list[int]:
+    """Return those of the reservations that are not open; they stay so until the transaction ends."""
+    budget.lock_study(connection, study_id)
+    still_open = connection.execute(
+        text("SELECT reservation_id FROM hpo.trials WHERE reservation_id = ANY(:t) AND outcome IS NULL"),
+        {"t": list(reservation_ids)},
+    )
+    return sorted(set(reservation_ids).difference(still_open.scalars()))

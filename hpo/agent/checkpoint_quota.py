@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,12 @@ def enforce_quota(
     quota_bytes: int | None,
     reservations: Callable[[], OpenReservations],
     while_waiting: Callable[[int, Callable[[], None]], bool],
+    while_ended: Callable[[Collection[int], Callable[[Collection[int]], None]], None],
 ) -> int:
     """Delete checkpoints until a study's folder holds at most `quota_bytes` of them; return the bytes left.
 
     `while_waiting` calls a function if no agent holds a trial, or can begin it meanwhile, and returns whether it did.
+    `while_ended` calls a function on those of the given trials that are not open, while none of them can be reopened.
     The folders of finished trials are deleted first, but for those that may go on if `--epochs` is raised, which follow
     where space is short; then the spare checkpoint of each trial, idle trials first; then paused trials, the least
     promising first, and waiting ones, those with the fewest epochs first: they start from scratch. The newest
@@ -38,24 +40,23 @@ def enforce_quota(
     # After listing the folders: a trial that begins meanwhile must not pass for a finished one.
     still_open = reservations()
     used = sum(_size(path) for path in folders.values())
-    kept = [folders[reservation_id] for reservation_id in still_open.kept if reservation_id in folders]
-    finished = [
-        path
-        for reservation_id, path in folders.items()
-        if reservation_id not in still_open and path not in kept
-    ]
+    kept = {one: folders[one] for one in still_open.kept if one in folders}
+    finished = {one: path for one, path in folders.items() if one not in still_open and one not in kept}
     idle = {
         reservation_id: path for reservation_id, path in folders.items() if reservation_id in still_open.idle
     }
     running = [path for reservation_id, path in folders.items() if reservation_id in still_open.running]
     # Left by an agent that died before deleting them, or by a fenced trainer.
-    spares = (spare for folder in kept for spare in _whole_or_none(CheckpointFolder(folder).files)[:-1])
-    for path in [*finished, *spares]:
+    spares = (
+        spare for folder in kept.values() for spare in _whole_or_none(CheckpointFolder(folder).files)[:-1]
+    )
+    used -= _evict(finished, while_ended)
+    for path in spares:
         used -= _remove(path)
     if quota_bytes is None:
         return used
-    for path in kept:
-        used -= _remove(path) if used > quota_bytes else 0
+    for reservation_id, path in kept.items():
+        used -= _evict({reservation_id: path}, while_ended) if used > quota_bytes else 0
     for reservation_id, path in idle.items():
         # Partial files of killed trainers; a running trial's own trainer has removed its own.
         for half in _whole_or_none(CheckpointFolder(path).partial):
@@ -73,7 +74,7 @@ def enforce_quota(
         if used <= quota_bytes:
             break
         # Renamed while no agent can begin the trial, deleted afterwards without a lock.
-        evicted = path.with_name(f"{EVICTED}{uuid.uuid4().hex}")
+        evicted = _evicted(path)
         if while_waiting(reservation_id, partial(_rename, path, evicted)):
             used -= _remove(evicted)
     return used
@@ -84,9 +85,33 @@ def _newest_name(folder: Path) -> str:
     return max((file.name for file in _whole_or_none(CheckpointFolder(folder).files)), default="")
 
 
+def _evict(
+    folders: Mapping[int, Path],
+    while_ended: Callable[[Collection[int], Callable[[Collection[int]], None]], None],
+) -> int:
+    """Delete the folders of ended trials, by reservation, except those that were reopened; return the bytes freed.
+
+    They are renamed while none can be reopened, deleted afterwards without a lock.
+    """
+    if not folders:
+        return 0
+    evicted = {reservation_id: _evicted(path) for reservation_id, path in folders.items()}
+
+    def rename(ended: Collection[int]) -> None:
+        for reservation_id in ended:
+            _rename(folders[reservation_id], evicted[reservation_id])
+
+    while_ended(folders.keys(), rename)
+    return sum(map(_remove, evicted.values()))
+
+
+def _evicted(path: Path) -> Path:
+    return path.with_name(f"{EVICTED}{uuid.uuid4().hex}")
+
+
 def _rename(path: Path, to: Path) -> None:
-    # Already renamed if the answer to a commit was lost.
-    with suppress(FileNotFoundError):
+    # Already renamed if the answer to a commit was lost; a folder that this user may not rename stays.
+    with suppress(OSError):
         path.rename(to)
 
 

@@ -79,6 +79,7 @@ class Cleanup:
             self._quota,
             self._store.files.open_reservations,
             self._store.files.while_waiting,
+            self._store.files.while_ended,
         )
         if self._quota is None:
             return

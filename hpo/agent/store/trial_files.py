@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from hpo.agent.store.study_session import StudySession
 from storage import attempts, reservations
@@ -38,6 +38,14 @@ class TrialFiles:
             return waiting
 
         return self._session.write(locked)
+
+    def while_ended(self, reservation_ids: Collection[int], act: Callable[[Collection[int]], None]) -> None:
+        """Call `act` on those of the reservations that are not open, while none of them can be reopened."""
+
+        def locked(c: Connection) -> None:
+            act(reservations.lock_ended(c, self._study_id, reservation_ids))
+
+        self._session.write(locked)
 
     def while_held(self, attempt_id: int, act: Callable[[], None]) -> None:
         """Call `act` on a trial's files while no agent can take it over.

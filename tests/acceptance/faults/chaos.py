@@ -69,6 +69,20 @@ CREATE TRIGGER audit_tell AFTER UPDATE OF state ON trials FOR EACH ROW
 """
 """A trigger that records each final state of a trial, independently of the service's own records."""
 
+AUDIT_REOPENED = """
+CREATE TABLE audit_reopened (trial_id integer, seed bigint, pid integer, was_paused boolean);
+CREATE FUNCTION audit_reopen() RETURNS trigger AS $$
+BEGIN
+  INSERT INTO audit_reopened SELECT NEW.trial_id, NEW.seed,
+    (SELECT pid FROM hpo.attempts a WHERE a.reservation_id = NEW.reservation_id ORDER BY attempt_id DESC LIMIT 1),
+    OLD.outcome = 'pruned' AND OLD.paused_epoch IS NOT NULL;
+  RETURN NEW;
+END $$ LANGUAGE plpgsql;
+CREATE TRIGGER audit_reopen AFTER UPDATE OF outcome ON hpo.trials FOR EACH ROW
+  WHEN (OLD.outcome IS NOT NULL AND NEW.outcome IS NULL) EXECUTE FUNCTION audit_reopen();
+"""
+"""A trigger that records each ended trial that is open again, with its last trainer: the budget was raised."""
+
 AUDIT_EPOCHS = """
 CREATE TABLE audit_late (attempt_id bigint, epoch integer);
 CREATE FUNCTION audit_epoch() RETURNS trigger AS $$
@@ -145,6 +159,7 @@ class Chaos:
         until = began + seconds
         open_database(self._server.url, Path("unused")).close()
         self._service.rows(AUDIT)
+        self._service.rows(AUDIT_REOPENED)
         self._service.rows(AUDIT_EPOCHS)
         self._launch()
         self._service.wait_for(self._finished, 60)

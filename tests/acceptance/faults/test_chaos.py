@@ -96,6 +96,21 @@ def test_attempt_resumes_after_its_last_saved_epoch(lines: tuple[str, ...]) -> N
             trace.costs(traced(*lines, wrong), (), every_third)
 
 
+def test_reopened_trial_may_begin_at_epoch_1_once() -> None:
+    lines = traced("A0", "a1", "a2", "a3", "B0", "b1", "b2", "C2")
+    trace.costs(lines, reopened={(7, ord("a"))})
+    for others in ((), {(7, ord("b"))}, {(8, ord("a"))}):
+        with pytest.raises(AssertionError):
+            trace.costs(lines, reopened=others)
+    for wrong in ("D0", "D1"):
+        with pytest.raises(AssertionError):
+            trace.costs(
+                traced("A0", "a1", "a2", "a3", "B0", "b1", "b2", "b3", wrong), reopened={(7, ord("a"))}
+            )
+    with pytest.raises(AssertionError):
+        trace.costs(traced("A0", "a1", "a2", "a3", "B1"), reopened={(7, ord("a"))})
+
+
 def test_cut_off_attempt_may_overlap_its_successor() -> None:
     """Its checkpoint of epoch 3 is older than its successor's, and takes that away."""
     lines = traced("A0", "a1", "a2", "B2", "b3", "b4", "a3", "b5", "C3", "c4")

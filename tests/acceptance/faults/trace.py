@@ -6,7 +6,7 @@ The database cannot show this, because an epoch that is trained again replaces t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,11 +51,14 @@ def costs(
     notes: Iterable[Note],
     cut_off: Container[int] = (),
     last_saved: Callable[[int, int], int] = lambda _seed, epoch: epoch,
+    reopened: Collection[tuple[int, int]] = (),
 ) -> Costs:
     """Follow every trial from attempt to attempt; raises AssertionError if one resumes from a wrong epoch.
 
     `cut_off` holds the trainers whose trials were taken while their agents were offline: they continued to train.
     `last_saved` returns the last epoch up to a given one after which the trial of a seed saves its state.
+    `reopened` holds seed and last trainer of trials that had ended and were reopened: the checkpoints of ended trials
+    are deleted, so the next trainer, and no other one, may begin at epoch 1.
 
     Of the epochs saved, at most one is lost between two attempts, and only if the first of them was killed in the few
     milliseconds between the end of an epoch and the rename of its checkpoint: when epoch n is noted, the
@@ -67,7 +70,10 @@ def costs(
     resumed: dict[tuple[int, int], int] = {}
     trained = 0
     for note in notes:
-        trial = trials.setdefault(note.seed, _Trial(partial(last_saved, note.seed)))
+        if note.seed not in trials:
+            ended = {pid for seed, pid in reopened if seed == note.seed}
+            trials[note.seed] = _Trial(partial(last_saved, note.seed), ended)
+        trial = trials[note.seed]
         if note.word == "after":
             resumed[note.seed, note.pid] = note.epoch
             trial.begin(note, cut_off)
@@ -86,8 +92,10 @@ def costs(
 class _Trial:
     """A trial that passes from trainer to trainer."""
 
-    def __init__(self, last_saved: Callable[[int], int]) -> None:
+    def __init__(self, last_saved: Callable[[int], int], ended: Container[int]) -> None:
+        """`ended` holds the trainers after which the trial had ended, and was reopened."""
         self._last_saved = last_saved
+        self._ended = ended
         self.trained: set[int] = set()
         self.unsaved = self.late = 0
         self._holder: int | None = None
@@ -101,8 +109,9 @@ class _Trial:
             # It may have gone on after its successor had looked for a checkpoint.
             least = self._began
         least, most = min([least, *self._strange]), max([self._reached, *self._strange])
+        from_scratch = note.epoch == 0 and self._holder in self._ended
         assert note.epoch == self._last_saved(note.epoch), f"the state after epoch {note.epoch} was not saved"
-        assert least <= note.epoch <= most, (
+        assert from_scratch or least <= note.epoch <= most, (
             f"the trial of seed {note.seed} went on after epoch {note.epoch} in process {note.pid}, and before it"
             f" process {self._holder} had trained epoch {self._reached}: only the last one saved may be lost"
         )

@@ -252,6 +252,9 @@ def test_files_of_a_trial_are_touched_only_while_no_agent_holds_it(backend: Back
     assert store.files.while_waiting(claim.reservation_id, lambda: touched.append("waiting"))
     assert store.files.open_reservations() == OpenReservations(waiting=frozenset({claim.reservation_id}))
     assert touched == ["ours", "waiting"]
+    ended: list[int] = []
+    store.files.while_ended([claim.reservation_id, 10**6], ended.extend)
+    assert ended == [10**6], "a trial that waits is open"
 
 
 def test_log_is_orphaned_once_its_attempt_and_agent_have_ended(backend: Backend) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,9 +30,13 @@ def at_once(_reservation: int, act: Callable[[], None]) -> bool:
     return True
 
 
+def ended(reservation_ids: Collection[int], act: Callable[[Collection[int]], None]) -> None:
+    act(reservation_ids)
+
+
 def enforce(folder: Path, quota: int | None) -> tuple[int, list[str]]:
     fill(folder)
-    used = enforce_quota(folder / "s", quota, lambda: OPEN, at_once)
+    used = enforce_quota(folder / "s", quota, lambda: OPEN, at_once, ended)
     left = sorted(f"{path.parent.name[6:]}:{int(path.stem[6:])}" for path in folder.rglob("epoch-*"))
     assert used == FILE * len(left)
     assert (folder / "s" / "retrain-abc" / "kept").exists()
@@ -58,7 +62,7 @@ def test_waiting_trial_with_the_fewest_epochs_is_removed_next(tmp_path: Path) ->
 def test_paused_trial_is_removed_before_waiting_ones(tmp_path: Path) -> None:
     fill(tmp_path)
     paused = OpenReservations(running=frozenset({2}), paused=(3,), waiting=frozenset({4}))
-    assert enforce_quota(tmp_path / "s", 2 * FILE, lambda: paused, at_once) == 2 * FILE
+    assert enforce_quota(tmp_path / "s", 2 * FILE, lambda: paused, at_once, ended) == 2 * FILE
     assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-4"}
 
 
@@ -68,7 +72,7 @@ def test_newest_checkpoints_of_complete_trials_that_may_go_on_are_removed_first(
 ) -> None:
     fill(tmp_path)
     found = OpenReservations(running=frozenset({2}), waiting=frozenset({4}), kept=(3, 1))
-    enforce_quota(tmp_path / "s", quota and quota * FILE, lambda: found, at_once)
+    enforce_quota(tmp_path / "s", quota and quota * FILE, lambda: found, at_once, ended)
     names = sorted(f"{path.parent.name[6:]}:{int(path.stem[6:])}" for path in tmp_path.rglob("epoch-*"))
     assert names == sorted([*left, "2:1", "2:2", "4:4", "4:5"])
 
@@ -85,8 +89,23 @@ def test_trial_that_begins_meanwhile_stays(tmp_path: Path) -> None:
         begun.mkdir()
         return OPEN
 
-    enforce_quota(tmp_path / "s", None, reservations, at_once)
+    enforce_quota(tmp_path / "s", None, reservations, at_once, ended)
     assert begun.exists()
+
+
+@pytest.mark.parametrize("kept", [(), (1,)])
+def test_finished_trial_that_is_reopened_meanwhile_stays(tmp_path: Path, kept: tuple[int, ...]) -> None:
+    fill(tmp_path)
+    asked: list[int] = []
+
+    def reopened(reservation_ids: Collection[int], act: Callable[[Collection[int]], None]) -> None:
+        asked.extend(reservation_ids)
+        act([])
+
+    found = OpenReservations(running=frozenset({2}), waiting=frozenset({3, 4}), kept=kept)
+    enforce_quota(tmp_path / "s", 1, lambda: found, at_once, reopened)
+    assert asked == [1]
+    assert (tmp_path / "s" / "trial-1" / "epoch-000008.npz").exists()
 
 
 def test_waiting_trial_that_another_agent_has_begun_stays(tmp_path: Path) -> None:
@@ -97,7 +116,7 @@ def test_waiting_trial_that_another_agent_has_begun_stays(tmp_path: Path) -> Non
         asked.append(reservation_id)
         return False
 
-    assert enforce_quota(tmp_path / "s", 1, lambda: OPEN, begun) == 3 * FILE
+    assert enforce_quota(tmp_path / "s", 1, lambda: OPEN, begun, ended) == 3 * FILE
     assert asked == [4, 3]
     assert {path.parent.name for path in tmp_path.rglob("epoch-*")} == {"trial-2", "trial-3", "trial-4"}
 
@@ -107,7 +126,7 @@ def test_folder_of_an_interrupted_deletion_is_removed(tmp_path: Path) -> None:
     half = tmp_path / "s" / "evicted-1234"
     half.mkdir()
     (half / "epoch-000001.npz").write_bytes(b"x")
-    enforce_quota(tmp_path / "s", None, lambda: OPEN, at_once)
+    enforce_quota(tmp_path / "s", None, lambda: OPEN, at_once, ended)
     assert not half.exists()
 
 
@@ -122,7 +141,7 @@ def test_partial_files_of_waiting_trials_are_removed(tmp_path: Path) -> None:
     def four_has_begun(reservation_id: int, act: Callable[[], None]) -> bool:
         return reservation_id != 4 and at_once(reservation_id, act)
 
-    used = enforce_quota(tmp_path / "s", 100 * FILE, lambda: OPEN, four_has_begun)
+    used = enforce_quota(tmp_path / "s", 100 * FILE, lambda: OPEN, four_has_begun, ended)
     assert [half.exists() for half in halves] == [True, False, True]
     # Without those of trial 1, which is finished, and one of three that were half written.
     assert used == 8 * FILE
@@ -139,6 +158,6 @@ def test_folder_may_disappear_while_it_is_measured(tmp_path: Path, monkeypatch: 
         return listed(path)
 
     monkeypatch.setattr(Path, "iterdir", gone)
-    enforce_quota(tmp_path / "s", 5 * FILE, lambda: OPEN, at_once)
+    enforce_quota(tmp_path / "s", 5 * FILE, lambda: OPEN, at_once, ended)
     assert (tmp_path / "s" / "trial-2" / "epoch-000002.npz").exists()
     assert not (tmp_path / "s" / "trial-1").exists()

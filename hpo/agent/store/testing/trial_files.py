@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from hpo.agent.store.testing.study import FakeStudy
 from storage.reservations import OpenReservations
@@ -34,6 +34,10 @@ class FakeTrialFiles:
         if waiting:
             act()
         return waiting
+
+    def while_ended(self, reservation_ids: Collection[int], act: Callable[[Collection[int]], None]) -> None:
+        still_open = self.open_reservations()
+        act([one for one in reservation_ids if one not in still_open])
 
     def while_held(self, attempt_id: int, act: Callable[[], None]) -> None:
         self.study.guard(attempt_id)
