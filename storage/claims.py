@@ -158,7 +158,7 @@ def _chosen(
         return _Chosen(reservation_id=_reserve(connection, study_id, int(study.seed or 0)), fresh=True)
     counts = counts or budget.count(connection, study_id)
     if rule is not None and counts.held == 0:
-        goes_on = rule.modelled and reached in ("", "space")
+        goes_on = reached in ("", "space")
         return _last(connection, study_id, counts, rule, advice) if goes_on else _end(connection, study_id)
     reservation_id = _take_prefetched(connection, study_id, agent_id) if device != NEXT else None
     if reservation_id is None:
@@ -169,7 +169,7 @@ def _chosen(
 def _last(
     connection: Connection, study_id: int, counts: Counts, rule: FreezeThaw, advice: Advice | None
 ) -> _Chosen | NoWork:
-    """Return the trial that goes on where the model prefers none and all that is left is paused, or end the study."""
+    """Return the trial that goes on where none is preferred and all that is left is paused, or end the study."""
     if advice is not None and advice.paused != counts.paused:
         # Trials have paused since: the model has not judged them.
         return NoWork.ELSEWHERE

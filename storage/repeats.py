@@ -107,7 +107,7 @@ def turn(connection: Connection, study_id: int, contains: Contains | None = None
     if study.repeats is None or not _searched(connection, study_id, study, contains):
         return Turn.SEARCH
     best = _best(connection, study_id, maximize=study.maximize)
-    if _is_training(connection, study_id):
+    if _is_training(connection, study_id) or (best is None and _may_complete(connection, study_id)):
         return Turn.WAIT
     return Turn.SEARCH if best is None or not _missing(connection, study_id, best, study) else Turn.REPEAT
 
@@ -225,6 +225,18 @@ def _is_training(connection: Connection, study_id: int, without: int | None = No
             f" AND t.outcome IS NULL AND t.paused_epoch IS NULL AND NOT {IS_REPEAT})"
         ),
         {"s": study_id, "t": without},
+    ).scalar_one()
+    return found
+
+
+def _may_complete(connection: Connection, study_id: int) -> bool:
+    """Whether a paused trial goes on if no trial is complete otherwise."""
+    found: bool = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT 1 FROM hpo.trials WHERE study_id = :s AND outcome IS NULL"
+            " AND paused_epoch IS NOT NULL AND paused_score < 'infinity')"
+        ),
+        {"s": study_id},
     ).scalar_one()
     return found
 

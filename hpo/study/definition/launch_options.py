@@ -117,7 +117,11 @@ def check_curves(spec: StudySpec) -> None:
             "the objective names its parameters while it runs"
             if spec.open_space
             else f"the study was not created with --pruner {freeze_thaw.NAME}"
-            if spec.pruner != freeze_thaw.NAME or spec.rungs
+            if spec.pruner != freeze_thaw.NAME
+            else "the study has compared ranks since its --epochs were raised"
+            if spec.restarts
+            else "the study began with an earlier version, which compares ranks"
+            if spec.rungs
             else "the space has no parameter"
         )
         raise UsageError(

@@ -226,6 +226,34 @@ def test_trial_that_ended_by_itself_while_it_was_paused_stays_ended(database: Da
     assert study.outcomes() == [("pruned", 0.5)]
 
 
+@pytest.mark.parametrize(("scores", "completes"), [((0.5, 0.4), True), ((math.nan, math.nan), False)])
+def test_repeats_begin_once_a_paused_trial_is_complete(
+    database: Database, scores: tuple[float, float], completes: bool
+) -> None:
+    """Without a complete trial, there is nothing to repeat; where none can become complete, the search goes on."""
+    study = Frozen(database, 4, repeats=2)
+    agent = study.agent()
+    for score in scores:
+        claim = study.claim(agent)
+        assert isinstance(claim, Claim)
+        assert claim.fresh
+        assert study.reach(claim, 1, score)
+    claim = study.claim(agent)
+    assert isinstance(claim, Claim)
+    assert claim.fresh is not completes
+    if completes:
+        assert claim.ordinal == 1
+        for rung in RULE.rungs[1:]:
+            if study.reach(claim, rung, 0.4):
+                claim = study.claim(agent)
+                assert isinstance(claim, Claim)
+                assert (claim.fresh, claim.ordinal) == (False, 1)
+        study.settle(claim, 0.4)
+        repeat = study.claim(agent)
+        assert isinstance(repeat, Claim)
+        assert repeat.fresh
+
+
 def test_repeats_of_an_extended_study_go_on_without_a_comparison(database: Database) -> None:
     rows = StudyRows(database, spec=make_spec(SPACE, epochs=9, pruner=NAME, sampler="tpe"), budget=2)
     for repeated in (False, True):

@@ -222,7 +222,11 @@ def test_conditional_spaces_are_modelled() -> None:
         ({"pruner": "median"}, "the study was not created with --pruner freeze-thaw"),
         (
             {"pruner": "freeze-thaw", "rungs": ((1, 3),)},
-            "the study was not created with --pruner freeze-thaw",
+            "the study began with an earlier version, which compares ranks",
+        ),
+        (
+            {"pruner": "freeze-thaw", "rungs": ((1, 3),), "restarts": (9,)},
+            "the study has compared ranks since its --epochs were raised",
         ),
         ({"pruner": "freeze-thaw", "open_space": True}, "the objective names its parameters while it runs"),
     ],
