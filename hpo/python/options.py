@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from hpo.errors import UsageError
@@ -39,7 +39,8 @@ def arguments_of(request: type[Any], function: str, given: Mapping[str, Any]) ->
                 )
             found += [f"{option}={name}={_values(name, allowed)}" for name, allowed in value.items()]
         elif keyword in ("log_to", "constraint"):
-            found += [f"{option}={one}" for one in ([value] if isinstance(value, str) else value)]
+            several = isinstance(value, Iterable) and not isinstance(value, str)
+            found += [f"{option}={one}" for one in (value if several else [value])]
         elif "/" in option:
             found.append(option.split("/")[0 if value else 1])
         elif unset is not None:

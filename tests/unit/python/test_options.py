@@ -53,6 +53,9 @@ def test_options_are_those_of_the_command() -> None:
         "--constraint=parameters<=5",
         "--constraint=loss<=1",
     ]
+    assert arguments_of(LaunchRequest, "launch", {"constraint": 3}) == ["--constraint=3"], (
+        "the command refuses it"
+    )
     for value, option in ((True, "--stop-when-flat"), (False, "--no-stop-when-flat")):
         assert arguments_of(LaunchRequest, "launch", {"stop_when_flat": value}) == [option]
     assert "--no-run" not in arguments_of(LaunchRequest, "launch", {"run": True})
