@@ -242,7 +242,7 @@ class Service:
 
     def finish(self, trials: int, epochs: int, *arguments: object) -> Completed:
         """Launch study `s` again, faster, to its end, and check its records."""
-        self.set(TEST_EPOCH_SECONDS=0)
+        self.set(TEST_EPOCH_SECONDS=0, TEST_HOLD="")
         ended = self.hpo("launch", "--study", "s", *arguments).clean()
         self.check_records(trials, epochs)
         return ended

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from hpo.devices.provenance import versions
 from hpo.process.identity import host_name, process_identity
-from tests.acceptance.service import Service
+from tests.acceptance.service import SOON, Service
 
 
 def test_launch_runs_exactly_the_requested_trials(service: Service) -> None:
@@ -142,7 +142,7 @@ def test_prefetched_trials_are_released(service: Service) -> None:
     held = "SELECT count(*) FROM hpo.attempts WHERE ended_at IS NULL AND device = 'next'"
     service.wait_for(lambda: service.value(held) == 1)
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(10.0).code == 130
+    assert agent.wait(SOON).code == 130
     assert service.rows("SELECT * FROM hpo.attempts WHERE ended_at IS NULL") == []
     trials = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NOT NULL")
     service.finish(trials + 3, 4, "--trials", trials + 3)

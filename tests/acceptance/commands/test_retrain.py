@@ -93,7 +93,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 def test_closed_terminal_lets_epochs_end(searched: Service) -> None:
     service, retrain = searched, ("retrain", "--study", "s", "--workers", 2, "--epochs", 20)
-    service.set(TEST_EPOCH_SECONDS=0.4)
+    service.set(TEST_EPOCH_SECONDS=0.4, TEST_HOLD=4)
     ours, theirs = os.openpty()
     os.set_blocking(ours, False)
     service.before = [sys.executable, "-c", IN_TERMINAL, os.ttyname(theirs)]
@@ -110,12 +110,12 @@ def test_closed_terminal_lets_epochs_end(searched: Service) -> None:
     service.wait_for(trained)
     assert b"retrain s" in shown
     os.close(ours)
-    assert running.wait(20.0).code == 130
+    assert running.wait(SOON).code == 130
     os.close(theirs)
     assert not (service.folder / "home" / "crashes").exists()
 
     service.before = ()
-    service.set(TEST_EPOCH_SECONDS=0)
+    service.set(TEST_EPOCH_SECONDS=0, TEST_HOLD="")
     continued = service.hpo(*retrain).clean()
     assert continued.out.count("resumes after epoch") == 2
     assert metrics(service)["sessions"] == 2
@@ -124,17 +124,17 @@ def test_closed_terminal_lets_epochs_end(searched: Service) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_retrain_continues_from_last_epoch(searched: Service, number: int) -> None:
     service, retrain = searched, ("retrain", "--study", "s", "--workers", 2, "--epochs", 20)
-    service.set(TEST_EPOCH_SECONDS=0.4)
+    service.set(TEST_EPOCH_SECONDS=0.4, TEST_HOLD=4)
     running = service.start(*retrain)
     checkpoints = service.folder / "checkpoints"
     service.wait_for(lambda: len([*checkpoints.rglob("epoch-000003.npz")]) == 2)
     running.send_signal(number)
-    interrupted = running.wait(10.0).clean(130)
+    interrupted = running.wait(SOON).clean(130)
     assert "run the same command to continue from the last epochs" in interrupted.out
     assert ("Ctrl-C again" in interrupted.out) == (number == signal.SIGINT)
     assert not (results(service) / "metrics.json").exists()
 
-    service.set(TEST_EPOCH_SECONDS=0)
+    service.set(TEST_EPOCH_SECONDS=0, TEST_HOLD="")
     continued = service.hpo(*retrain).clean()
     assert continued.out.count("resumes after epoch") == 2
     # The objective's running sum fails the run if an epoch was skipped or repeated.
@@ -161,7 +161,7 @@ def test_retrain_continues_only_with_the_code_that_began_it(service: Service) ->
     write(1)
     launch = ("launch", "--study", "s", "--objective", f"{objective}:Counted", "--epochs", 20)
     service.hpo(*launch, "--trials", 1, "--workers", 1).clean()
-    service.set(TEST_EPOCH_SECONDS=0.4)
+    service.set(TEST_EPOCH_SECONDS=0.4, TEST_HOLD=4)
     shown = ""
     for version in (2, 3):
         write(version)
@@ -169,13 +169,13 @@ def test_retrain_continues_only_with_the_code_that_began_it(service: Service) ->
         # Older checkpoints than the last two are deleted meanwhile.
         service.wait_for(lambda: len(_folders_beyond(service, epoch=3)) == version - 1)  # noqa: B023
         running.send_signal(signal.SIGINT)
-        shown = running.wait(10.0).clean(130).out
+        shown = running.wait(SOON).clean(130).out
         assert "the objective's code has changed since trial 0 (" in shown
     ((second, third),) = re.findall(
         r"this retrain was interrupted \((\S+) -> (\S+)\): it begins again", shown
     )
     assert second != third
-    service.set(TEST_EPOCH_SECONDS=0)
+    service.set(TEST_EPOCH_SECONDS=0, TEST_HOLD="")
     write(2)
     ended = service.hpo("retrain", "--study", "s", "--workers", 1, "--seeds", 1).clean()
     assert ended.out.count("resumes after epoch") == 1
@@ -388,7 +388,7 @@ def test_hung_retrain_is_ended(service: Service) -> None:
 
 def test_second_ctrl_c_ends_at_once(searched: Service) -> None:
     service = searched
-    service.set(TEST_EPOCH_SECONDS=30)
+    service.set(TEST_EPOCH_SECONDS=300)
     running = service.start("retrain", "--study", "s", "--workers", 1, "--verbose")
     # A run that has not begun is released by the first Ctrl-C.
     service.wait_for(lambda: re.search(r"process \d+ starts", running.output()))
@@ -396,4 +396,4 @@ def test_second_ctrl_c_ends_at_once(searched: Service) -> None:
     service.wait_for(lambda: "Ctrl-C again" in running.output())
     assert running.alive
     running.send_signal(signal.SIGINT)
-    assert running.wait(5.0).code == 130
+    assert running.wait(SOON).code == 130

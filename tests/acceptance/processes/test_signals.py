@@ -49,7 +49,7 @@ def start(service: Service, command: str, objective: str, workers: int, epochs: 
 
 @pytest.mark.parametrize("command", ["launch", "worker"])
 def test_sigterm_releases_trials(service: Service, command: str) -> None:
-    service.set(TEST_EPOCH_SECONDS=0.3)
+    service.set(TEST_HOLD=2)
     agent = start(service, command, "Counted", 2, EPOCHS)
     service.wait_for_epoch(1, trials=2)
     agent.send_signal(signal.SIGTERM)
