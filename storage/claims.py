@@ -173,7 +173,8 @@ def _last(
     if advice is not None and advice.paused != counts.paused:
         # Trials have paused since: the model has not judged them.
         return NoWork.ELSEWHERE
-    thawed = rule.finalist(rungs.read(connection, study_id, rule), counts.complete)
+    complete = repeats.searched_to_the_end(connection, study_id, counts)
+    thawed = rule.finalist(rungs.read(connection, study_id, rule), complete)
     if thawed is None:
         return _end(connection, study_id)
     pauses.thaw(connection, thawed)

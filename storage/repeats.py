@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, text
 from hpo.outcomes import COUNTED, Outcome
 from hpo.search.plateau import REPEATS, Plateau, plateau
 from storage import attempts, budget, configurations
+from storage.budget import Counts
 from storage.configurations import Contains
 
 ATTRIBUTE = "hpo_repeats"
@@ -87,6 +88,11 @@ def read(connection: Connection, study_id: int) -> list[Noise]:
         )
         for row in rows
     ]
+
+
+def searched_to_the_end(connection: Connection, study_id: int, counts: Counts) -> int:
+    """Return the number of complete trials that are no repeats."""
+    return counts.complete - sum(len(noise.values) for noise in read(connection, study_id))
 
 
 def originals(connection: Connection, study_id: int) -> dict[int, int]:

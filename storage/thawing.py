@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import pauses, rungs
+from storage import pauses, repeats, rungs
 from storage.advice import Advice, available
 from storage.budget import Counts
 
@@ -23,7 +23,7 @@ def by_rank(
     if (rung := rule.thawed(standings)) is not None:
         thawed = rungs.on_host(connection, study_id, rule, rung, host, anyway=not begins)
     elif counts is not None and counts.held == 0 and not begins:
-        thawed = rule.finalist(standings, counts.complete)
+        thawed = rule.finalist(standings, repeats.searched_to_the_end(connection, study_id, counts))
     if thawed is not None:
         pauses.thaw(connection, thawed)
     return thawed

@@ -11,9 +11,10 @@ FLOOR = 0.2
 
 
 def scaled(scores: Floats) -> Floats:
-    """Return minus the logarithm of each score's distance to the ideal; scores that are not finite are worst.
+    """Return minus the logarithm of each score's distance to the ideal.
 
-    Halving an error is worth the same anywhere, and the worst configurations do not outweigh the others.
+    A score that is not finite is as if it were twice as far from it as the worst one that is. Halving an error is worth
+    the same anywhere, and the worst configurations do not outweigh the others.
     """
     finite = np.isfinite(scores)
     if not finite.any():
@@ -21,7 +22,7 @@ def scaled(scores: Floats) -> Floats:
     away = _distances(scores[finite])
     smallest = float(away[away > 0].min()) if (away > 0).any() else 1.0
     known = -np.log(away + FLOOR * smallest)
-    found = np.full(len(scores), known.min())
+    found = np.full(len(scores), known.min() - np.log(2))
     found[finite] = known
     return found
 

@@ -19,6 +19,7 @@ from hpo.search.optuna_study import Search
 from storage import agents, attempts, budget, claims, goals, leases, pauses, repeats, reservations, rungs
 from storage.claims import Claim, NoWork
 from storage.engine import Database
+from storage.thawing import by_rank
 from tests.integration.rows import SPACE, StudyRows
 from tests.specs import THIRDS
 from tests.specs import spec as make_spec
@@ -273,6 +274,15 @@ def test_repeats_of_an_extended_study_go_on_without_a_comparison(database: Datab
     assert (counts.paused, counts.waiting, counts.finished) == (1, 1, 0)
     states = "SELECT DISTINCT state, (SELECT count(*) FROM public.trial_values) AS number FROM public.trials"
     assert database.transaction(lambda c: c.execute(text(states)).all()) == [("RUNNING", 0)]
+    # A complete repeat is no reason to end the trial that it repeats.
+    ended = "UPDATE hpo.trials SET outcome = 'complete', value = 0.5 WHERE paused_epoch IS NULL"
+    database.transaction(lambda c: c.execute(text(ended)))
+    counts = database.transaction(lambda c: budget.count(c, rows.study_id))
+    extended = FreezeThaw(epochs=18, levels=levels_of(18, [(9, 3)]))
+    thawed = database.transaction(lambda c: by_rank(c, rows.study_id, counts, extended, "here"))
+    first = "SELECT reservation_id FROM hpo.trials ORDER BY number LIMIT 1"
+    assert counts.complete == 1
+    assert thawed == database.transaction(lambda c: c.execute(text(first)).scalar_one())
 
 
 def test_trials_that_may_be_of_the_best_third_at_the_end_are_kept(database: Database) -> None:
