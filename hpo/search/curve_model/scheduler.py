@@ -73,11 +73,10 @@ class Scheduler:
             return False
         if begins and self._starts(curves, begun):
             return False
+        if not begins and own.trial in self._finalists(*self._model(curves)):
+            return True
         rivals = [curve for curve in curves if curve.state == "paused" and np.isfinite(curve.score)]
         found = dict(self._utilities(curves, [*rivals, own], begun, begins=begins))
-        if not found:
-            # The study is to have some complete trials, and it is one of the best that are left.
-            return sum(curve.epoch == self.epochs for curve in curves) < self.finalists
         return own.trial in found and found[own.trial] + self.margin >= max(found.values())
 
     def propose(self, curves: Sequence[Curve], begun: int, rng: np.random.Generator) -> Params:
@@ -114,17 +113,29 @@ class Scheduler:
         return sorted(ranked, key=lambda one: -one[1])
 
     def _hopeful(self, model: CurveModel, known: Sequence[Curve], trials: Sequence[Curve]) -> list[Curve]:
-        """Return the trials that may still become the best, and those that look better than all complete ones."""
+        """Return the trials that may become the best, that look better than all complete ones, or that are finalists."""
         if not trials:
             return []
+        finalists = self._finalists(model, known)
         complete = [one.score for one in known if one.epoch == self.epochs]
         mean, deviation = model.predict([one.params for one in trials], np.full(len(trials), self.epochs))
         chances = log_ndtr((mean - model.best) / deviation)
         return [
             one
             for one, chance in zip(trials, chances, strict=True)
-            if chance >= np.log(self.hopeless) or one.score < min(complete, default=np.inf)
+            if chance >= np.log(self.hopeless)
+            or one.score < min(complete, default=np.inf)
+            or one.trial in finalists
         ]
+
+    def _finalists(self, model: CurveModel, known: Sequence[Curve]) -> set[int]:
+        """Return the trials with the best predicted ends, as many as the study lacks complete ones."""
+        missing = self.finalists - sum(one.epoch == self.epochs for one in known)
+        trials = [one for one in known if one.state != "ended" and np.isfinite(one.score)]
+        if missing <= 0 or not trials:
+            return set()
+        mean, _ = model.predict([one.params for one in trials], np.full(len(trials), self.epochs))
+        return {trials[row].trial for row in np.argsort(-mean, kind="stable")[:missing]}
 
     def _probabilities(
         self,

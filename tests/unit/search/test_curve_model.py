@@ -173,14 +173,18 @@ def test_paused_trial_that_may_become_the_best_goes_on_where_no_configuration_is
     assert scheduler().ranking([*best, hopeless], 6, begins=False) == []
 
 
-def test_trial_without_a_chance_goes_on_until_enough_are_complete() -> None:
-    hopeless = curve(9, 1.0, 4, "running")
+def test_trials_with_the_best_ends_go_on_until_enough_are_complete() -> None:
+    """None has a chance to become the best: of those that run and those that are paused, the best one goes on."""
+    better, worse = curve(8, 0.8, 4), curve(9, 0.9, 4, "running")
     for complete in (2, 3):
         ended = [curve(place, 0.3, EPOCHS, "ended") for place in range(complete)]
-        paused = [curve(place, 0.9, 2) for place in range(complete, 9)]
-        known = [*ended, *paused, hopeless]
-        assert scheduler().ranking(known, 10, begins=False) == []
-        assert scheduler().continues(known, hopeless, 10, begins=False) is (complete < 3)
+        paused = [curve(place, 1.0, 2) for place in range(complete, 8)]
+        alone = [*ended, *paused, worse]
+        assert scheduler().ranking(alone, 10, begins=False) == []
+        assert scheduler().continues(alone, worse, 10, begins=False) is (complete < 3)
+        both = [*alone, better]
+        assert scheduler().ranking(both, 10, begins=False) == ([better.trial] if complete < 3 else [])
+        assert not scheduler().continues(both, worse, 10, begins=False)
 
 
 def test_trial_whose_score_is_not_finite_stays_paused() -> None:
