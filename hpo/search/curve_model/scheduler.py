@@ -113,7 +113,7 @@ class Scheduler:
         return sorted(ranked, key=lambda one: -one[1])
 
     def _hopeful(self, model: CurveModel, known: Sequence[Curve], trials: Sequence[Curve]) -> list[Curve]:
-        """Return the trials that may become the best, that look better than all complete ones, or that are finalists."""
+        """Return the trials that may become the best, look better than all complete ones, or are finalists."""
         if not trials:
             return []
         finalists = self._finalists(model, known)
