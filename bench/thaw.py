@@ -23,8 +23,9 @@ from hpo.outcomes import Outcome
 from hpo.search.curve_model.curves import Curve
 from hpo.search.curve_model.scheduler import Scheduler
 from hpo.search.freeze_thaw import NAME, FreezeThaw, rule_for
-from storage import agents, claims, curves, leases, rungs
+from storage import agents, claims, leases
 from storage.engine import Database, open_database
+from storage.freeze_thaw import curves, rungs
 
 SIZES = (100, 1_000, 10_000)
 RULE = FreezeThaw(epochs=27)

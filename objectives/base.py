@@ -30,7 +30,7 @@ from objectives.data_options import DataOptions
 from objectives.description import Description, Direction, Params
 from objectives.device import Device, Precision
 from objectives.errors import DivergedError, Infeasible, MetricMissingError, check_finite
-from objectives.run import Run, State
+from objectives.runs.run import Run, State
 from objectives.spaces import choices
 from objectives.spaces.conditions import When
 from objectives.spaces.space import stored_space

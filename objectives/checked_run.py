@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution
 from objectives import values
 from objectives.base import Objective, Params, Run, State
 from objectives.errors import DivergedError, MetricMissingError, MetricUnknownError, check_finite
-from objectives.records import check_size, plain_records
+from objectives.runs.records import check_size, plain_records
 from objectives.spaces import choices, parameters
 from objectives.states import copy_state
 

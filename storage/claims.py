@@ -16,11 +16,12 @@ from sqlalchemy import Connection, Row, text
 from hpo.errors import StudyConflictError
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import attempts, budget, configurations, goals, pauses, repeats, rungs, thawing
-from storage.advice import Advice
+from storage import attempts, budget, configurations, goals, repeats
 from storage.attempts import NEXT
 from storage.budget import Counts
 from storage.configurations import Contains
+from storage.freeze_thaw import pauses, rungs, thawing
+from storage.freeze_thaw.advice import Advice
 from storage.repeats import Turn
 
 TAKEN = "trained by an agent that was idle"

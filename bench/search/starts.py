@@ -24,10 +24,10 @@ from bench.search.proposing import Trials
 from bench.search.replay import Config, Log, replay
 from bench.search.scores import Courses, courses, epochs_to_match
 from bench.search.stopping import Stopping
-from hpo.search.learned import EarlierStudy, summarized
 from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler
-from hpo.search.starting_points import starting_points
+from hpo.search.starting.learned import EarlierStudy, summarized
+from hpo.search.starting.starting_points import starting_points
 from hpo.search.subsampled_storage import rank
 
 TABLES = ("mnist-cnn", "cifar-cnn")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, reservation_of, unlink
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder, CheckpointsError, reservation_of, unlink
 from storage.reservations import OpenReservations
 
 EVICTED = "evicted-"

@@ -14,7 +14,7 @@ from hpo import formatting
 from hpo.agent.checkpoint_quota import enforce_quota, entries
 from hpo.agent.store.trial_store import TrialStore
 from hpo.files.bounded_log import AttemptLog
-from hpo.trainer.checkpoints import CheckpointFolder, trial_folder
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder, trial_folder
 
 log = logging.getLogger(__name__)
 

@@ -45,7 +45,7 @@ from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from hpo.trackers.logging_process import follow_study
 from hpo.trackers.target import parse_targets
-from hpo.trainer.checkpoints import check_writable
+from hpo.trainer.checkpointing.checkpoints import check_writable
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.template.messages import Load, StudySpace

@@ -14,7 +14,7 @@ from optuna.samplers import RandomSampler
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
 from hpo.process.listening_clock import ListeningClock
-from hpo.search.starting_points import known_good_parts
+from hpo.search.starting.starting_points import known_good_parts
 from hpo.trainer.exits import SpawnFailed, TrainerExited
 from hpo.trainer.messages import Finished, Start
 from hpo.trainer.pool import TrainerPool

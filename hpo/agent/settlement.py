@@ -23,7 +23,7 @@ from hpo.search.open_overrides import without_parameter
 from hpo.trainer.failures import one_line, traceback_of
 from hpo.trainer.messages import Finished
 from hpo.trainer.supervisor import Supervisor
-from objectives.figures import first_problem
+from objectives.runs.figures import first_problem
 from storage.attempts import LeaseLostError
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from hpo.study.definition.create import planned_spec
 from hpo.study.estimates import Estimate
 from hpo.terminal.log import set_study
 from hpo.trackers.target import parse_targets
-from hpo.trainer.checkpoints import check_writable
+from hpo.trainer.checkpointing.checkpoints import check_writable
 from objectives import loader
 from objectives.base import Params
 from storage.engine import Database, open_database

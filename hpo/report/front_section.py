@@ -10,7 +10,7 @@ from hpo.report.trial_axes import MOST_POINTS, trial_label
 from hpo.study.history import StudyHistory
 from hpo.study.results.front import second_of
 from hpo.study.results.trials import TrialRow
-from objectives.figures import MEASURED, plain
+from objectives.runs.figures import MEASURED, plain
 
 MOST_ROWS = 20
 """Trials in the table; trials.csv has all of them."""

@@ -14,7 +14,7 @@ from typing import Literal
 from hpo.errors import RetrainRunningError
 from hpo.export.config import Config
 from hpo.files.lock import exclusive_lock
-from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
 
 log = logging.getLogger(__name__)
 

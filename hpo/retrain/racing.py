@@ -5,7 +5,7 @@ between the leader and a candidate over all seeds is predicted from those traine
 if it will almost surely stay behind. The prediction is the predictive probability by which clinical trials are ended
 early (Spiegelhalter, Freedman and Blackburn, "Monitoring clinical trials: conditional or predictive power?", 1986);
 races of configurations are those of Maron and Moore ("Hoeffding races", 1994) and Birattari et al. ("A racing
-algorithm for configuring metaheuristics", 2002). `python -m bench.racing` simulates how often the winner changes.
+algorithm for configuring metaheuristics", 2002). How often the winner changes: `python -m bench.search.racing`.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from hpo.study.folders import move_former
 from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trackers.target import parse_targets
-from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template.messages import Load
 from objectives import loader

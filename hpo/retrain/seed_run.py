@@ -10,7 +10,7 @@ from hpo.errors import HpoError
 from hpo.export.config import Config
 from hpo.files.bounded_log import BoundedLog
 from hpo.retrain.results import SeedResult
-from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
 from hpo.trainer.messages import EpochRecord
 from hpo.trainer.workload import SupervisedRun
 

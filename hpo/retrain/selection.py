@@ -28,7 +28,7 @@ from hpo.retrain.seed_run import RetrainFailedError, SeedRun
 from hpo.retrain.selection_text import named
 from hpo.study.monitoring.retrain_progress import CHOSEN
 from hpo.terminal.progress import Progress
-from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
 from hpo.trainer.pool import TrainerPool
 
 log = logging.getLogger(__name__)

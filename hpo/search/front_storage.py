@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from hpo.search.pareto import front
 from hpo.search.subsampled_storage import MOST
-from objectives.figures import MEASURED
+from objectives.runs.figures import MEASURED
 from storage.figures import FIGURE, number
 from storage.optuna.proxy import ForwardingStorage
 

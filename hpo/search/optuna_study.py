@@ -29,7 +29,7 @@ from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS, build_sampler, random_sampler
 from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
-from hpo.search.starting_points import starting_point
+from hpo.search.starting.starting_points import starting_point
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
 from objectives.spaces.space import is_active, missing, parents_first

@@ -14,12 +14,12 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from hpo.errors import MissingDependencyError
 from hpo.options.defaults import CURVES
-from hpo.search.belief import BelievingSampler
 from hpo.search.cmaes_state import StoredCmaEsSampler
 from hpo.search.curve_model.sampler import CurveSampler, Propose
 from hpo.search.repeatable import NumberedQMCSampler, RepeatableSampler
 from hpo.search.spec import StudySpec
-from hpo.search.starting_points import starting_points
+from hpo.search.starting.belief import BelievingSampler
+from hpo.search.starting.starting_points import starting_points
 from objectives.spaces.space import conditions_of
 
 P = ParamSpec("P")

@@ -13,7 +13,7 @@ from hpo.search.open_overrides import checked, meaning
 from hpo.search.space import describe_parameter
 from hpo.search.space_overrides import narrow_space, parts
 from hpo.search.spec import StudySpec
-from hpo.search.starting_points import known_good_parts
+from hpo.search.starting.starting_points import known_good_parts
 from objectives.description import Description
 from objectives.spaces.choices import same_distribution
 from objectives.spaces.space import conditions_of, lies_within, same_parameter, same_space

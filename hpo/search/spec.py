@@ -10,10 +10,10 @@ from optuna.distributions import BaseDistribution
 
 from hpo.options.defaults import FREEZE_THAW, LaunchDefaults
 from hpo.search import finite
-from hpo.search.learned import EarlierStudy
+from hpo.search.starting.learned import EarlierStudy
 from objectives.base import DataOptions, Direction, Params
 from objectives.description import Description
-from objectives.figures import Constraint, parse
+from objectives.runs.figures import Constraint, parse
 from objectives.spaces.space import lies_within, same_space
 from objectives.spaces.space import space_from_json as space_from_json
 from objectives.spaces.space import space_to_json as space_to_json
@@ -87,7 +87,7 @@ class StudySpec:
     stop_when_flat: bool | None = None
     """Whether the search ends once it gains no more than other seeds would."""
     constraints: tuple[str, ...] = ()
-    """Bounds of figures of a trial, as `objectives.figures.parse` reads them."""
+    """Bounds of figures of a trial, as `objectives.runs.figures.parse` reads them."""
     also_minimize: str | None = None
     """Figure that is minimized next to the metric; None: the metric alone decides."""
     checkpoint_quota_bytes: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from objectives.errors import FigureUnknownError
-from objectives.figures import EPOCH_SECONDS, Constraint, ConstraintViolatedError, first_problem
+from objectives.runs.figures import EPOCH_SECONDS, Constraint, ConstraintViolatedError, first_problem
 
 
 class RequestedFigures:

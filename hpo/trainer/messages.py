@@ -16,7 +16,7 @@ from typing import Any
 from hpo.outcomes import Outcome
 from objectives.base import Direction, Params
 from objectives.device import Device
-from objectives.figures import Constraint
+from objectives.runs.figures import Constraint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ from hpo.trainer.messages import (
     Tick,
     ToTrainer,
 )
-from objectives.records import MOST_RECORDED
+from objectives.runs.records import MOST_RECORDED
 from objectives.values import ValueRefusedError, checked_name, shortened, text
 
 MOST_BYTES = 4 * MOST_RECORDED

@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.process_groups import kill_group
-from hpo.trainer.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
 from hpo.trainer.figures import RequestedFigures
 from hpo.trainer.messages import (
     Annotate,

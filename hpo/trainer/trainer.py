@@ -20,7 +20,7 @@ from optuna.exceptions import TrialPruned
 from hpo.devices.threads import release_threads
 from hpo.errors import DiskFullError, ObjectiveBrokenError
 from hpo.outcomes import Outcome
-from hpo.trainer.checkpoints import CheckpointsError
+from hpo.trainer.checkpointing.checkpoints import CheckpointsError
 from hpo.trainer.ending import END_SECONDS, end_orderly
 from hpo.trainer.failures import message_of, one_line, traceback_of
 from hpo.trainer.imports import ImportWatch
@@ -35,8 +35,8 @@ from objectives import values
 from objectives.backend import is_out_of_memory
 from objectives.base import Objective
 from objectives.errors import DivergedError, Infeasible
-from objectives.figures import ConstraintViolatedError
 from objectives.keras_objective import KerasObjective
+from objectives.runs.figures import ConstraintViolatedError
 from objectives.spaces.choices import declared
 
 

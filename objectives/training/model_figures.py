@@ -12,7 +12,7 @@ import numpy as np
 
 from objectives import backend
 from objectives.base import Run
-from objectives.figures import LATENCY, MODEL_BYTES, PARAMETERS
+from objectives.runs.figures import LATENCY, MODEL_BYTES, PARAMETERS
 
 WARM_UP, TIMED = 5, 50
 """Predictions before those that are timed, which also compile the model, and predictions that are timed."""

@@ -48,7 +48,7 @@ from objectives import values
 from objectives.base import Objective, Params, Run
 from objectives.device import Device
 from objectives.errors import DivergedError
-from objectives.records import plain_records
+from objectives.runs.records import plain_records
 from objectives.spaces.choices import declared
 from objectives.spaces.space import stored_space
 from objectives.validation import problem

@@ -16,9 +16,9 @@ from hpo.search.curve_model.scheduler import Scheduler
 from hpo.search.freeze_thaw import FreezeThaw
 from hpo.search.spec import StudySpec
 from objectives.base import Params
-from storage import curves
-from storage.advice import Advice
-from storage.curves import ScoredTrial, StudyCurves
+from storage.freeze_thaw import curves
+from storage.freeze_thaw.advice import Advice
+from storage.freeze_thaw.curves import ScoredTrial, StudyCurves
 
 log = logging.getLogger(__name__)
 

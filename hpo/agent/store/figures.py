@@ -9,7 +9,7 @@ from hpo.agent.store.errors import TrialFinishedError
 from hpo.agent.store.study_session import StudySession
 from hpo.search.optuna_study import CONSTRAINT
 from hpo.search.spec import StudySpec
-from objectives.figures import EPOCH_SECONDS
+from objectives.runs.figures import EPOCH_SECONDS
 from storage import figures
 from storage.figures import FIGURE
 from storage.optuna import live_trials

@@ -14,7 +14,8 @@ from hpo.search.optuna_study import Search
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
 from hpo.trainer.failures import one_line
-from storage import goals, rungs
+from storage import goals
+from storage.freeze_thaw import rungs
 
 if TYPE_CHECKING:
     from hpo.agent.store.advisor import Advisor

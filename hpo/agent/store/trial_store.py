@@ -33,11 +33,12 @@ from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
 from objectives.trial_value import Reported, reported
-from storage import agents, attempts, budget, claims, leases, pauses
+from storage import agents, attempts, budget, claims, leases
 from storage.budget import Counts, Failure, Rejections
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
+from storage.freeze_thaw import pauses
 from storage.leases import LeaseTimes
 from storage.optuna import live_trials
 

@@ -17,7 +17,7 @@ from hpo.options.fields import COUNT, NUMBER, Range
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from objectives.data_options import FITS, TASKS, DataOptions
-from objectives.figures import parse
+from objectives.runs.figures import parse
 from objectives.trial_value import RULES
 from storage.retrains import Source
 from storage.studies import DESIRED_STATES, is_uid

@@ -35,8 +35,9 @@ from hpo.study.definition.raised_epochs import extend_trials, with_raised_epochs
 from hpo.study.definition.requested_spec import agreed_spec, data_of, new_spec, with_metric
 from hpo.study.definition.study_data import check_images
 from objectives.description import Description
-from storage import budget, pauses, studies
+from storage import budget, studies
 from storage.engine import Database
+from storage.freeze_thaw import pauses
 from storage.optuna import studies as optuna_studies
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from hpo.options.launch_request import LaunchRequest
 from hpo.search import finite, freeze_thaw
 from hpo.search.spec import StudySpec
 from objectives.description import Description
-from objectives.figures import MEASURED, REPORTED, parse, unknown
+from objectives.runs.figures import MEASURED, REPORTED, parse, unknown
 
 
 def check_open_space(request: LaunchRequest, description: Description) -> None:

@@ -13,10 +13,10 @@ from hpo.errors import StudyConflictError, UsageError
 from hpo.options.defaults import LaunchDefaults
 from hpo.options.fields import NONE
 from hpo.options.launch_request import LaunchRequest
-from hpo.search.learned import LEAST, STUDIES, EarlierStudy, summarized
 from hpo.search.samplers import SAMPLERS
 from hpo.search.spec import StudySpec
-from hpo.search.starting_points import inside
+from hpo.search.starting.learned import LEAST, STUDIES, EarlierStudy, summarized
+from hpo.search.starting.starting_points import inside
 from hpo.study.catalog import read_study
 from objectives.data_options import DataOptions
 from storage.studies import is_spec

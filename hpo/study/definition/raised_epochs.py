@@ -17,7 +17,7 @@ from hpo.search.spec import StudySpec
 from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.study.predicates import alive_agent
 from objectives.description import Description
-from storage import pauses
+from storage.freeze_thaw import pauses
 from storage.tables import agents
 
 

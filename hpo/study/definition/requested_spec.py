@@ -18,7 +18,7 @@ from hpo.search.samplers import startup_trials
 from hpo.search.space_changes import with_space
 from hpo.search.space_overrides import narrow_space
 from hpo.search.spec import StudySpec
-from hpo.search.starting_points import known_good_parts
+from hpo.search.starting.starting_points import known_good_parts
 from hpo.study.definition import identity
 from hpo.study.definition.launch_options import check_figures, check_open_space, check_options
 from hpo.study.definition.launched_study import LaunchedStudy
@@ -26,7 +26,7 @@ from hpo.study.definition.selected_metric import kept_metric, selected
 from hpo.study.definition.study_data import check_images, requested_data
 from objectives.base import DataOptions, Direction
 from objectives.description import Description
-from objectives.figures import parse
+from objectives.runs.figures import parse
 from objectives.spaces.space import Space, same_space
 from objectives.trial_value import ValueRule
 from storage.engine import Database

@@ -16,8 +16,9 @@ from hpo.study.catalog import read_study
 from hpo.study.notes import read_notes
 from hpo.study.predicates import live_attempt, seconds_of_attempt
 from hpo.study.results.added_trials import read_added
-from storage import figures, pauses, repeats
+from storage import figures, repeats
 from storage.attempts import NEXT
+from storage.freeze_thaw import pauses
 from storage.tables import agents, attempts, studies, trials
 
 if TYPE_CHECKING:

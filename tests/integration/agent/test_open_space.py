@@ -24,10 +24,10 @@ from hpo.agent.store.trial_store import TrialStore
 from hpo.errors import StudyConflictError
 from hpo.options.launch_request import LaunchRequest
 from hpo.outcomes import Outcome
-from hpo.search.learned import summarized
 from hpo.search.repeatable import RepeatableSampler
 from hpo.search.space_changes import with_space
 from hpo.search.spec import StudySpec
+from hpo.search.starting.learned import summarized
 from hpo.study.catalog import find_study
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from storage.attempts import LeaseLostError

@@ -8,10 +8,11 @@ import pytest
 
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import rule_for
-from storage import attempts, claims, curves, leases, rungs
-from storage.advice import Advice
+from storage import attempts, claims, leases
 from storage.claims import Claim, NoWork
 from storage.engine import Database
+from storage.freeze_thaw import curves, rungs
+from storage.freeze_thaw.advice import Advice
 from tests.integration.storage.test_rungs import LEASE, Frozen
 
 RULE = rule_for(9, (), modelled=True)

@@ -16,10 +16,11 @@ from sqlalchemy import Connection, text
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder, levels_of
 from hpo.search.optuna_study import Search
-from storage import agents, attempts, budget, claims, goals, leases, pauses, repeats, reservations, rungs
+from storage import agents, attempts, budget, claims, goals, leases, repeats, reservations
 from storage.claims import Claim, NoWork
 from storage.engine import Database
-from storage.thawing import by_rank
+from storage.freeze_thaw import pauses, rungs
+from storage.freeze_thaw.thawing import by_rank
 from tests.integration.rows import SPACE, StudyRows
 from tests.specs import THIRDS
 from tests.specs import spec as make_spec

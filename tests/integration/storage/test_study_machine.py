@@ -26,10 +26,11 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import FAILURES, Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import agents, attempts, budget, claims, leases, pauses, rungs
+from storage import agents, attempts, budget, claims, leases
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
 from storage.engine import Database, open_database
+from storage.freeze_thaw import pauses, rungs
 from tests.integration.storage.overlap import Overlap, overlap
 from tests.integration.storage.study_model import ENDINGS, LEASE, OF_ALL, StudyDriverModel, Work
 from tests.properties import HealthCheck, Phase, settings, st

@@ -13,7 +13,7 @@ from hpo.errors import ObjectiveFailedError
 from hpo.outcomes import Outcome
 from hpo.trainer.exits import Event
 from hpo.trainer.messages import Constrain, Epoch, EpochRecord, Finished, Measure, Start, Started
-from objectives.figures import parse
+from objectives.runs.figures import parse
 from tests.specs import spec
 from tests.unit.agent.world import World, events
 

@@ -16,7 +16,7 @@ from hpo.errors import DiskFullError, ObjectiveFailedError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.trainer import supervisor as supervisor_module
-from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
 from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.testing import FakePool, trained

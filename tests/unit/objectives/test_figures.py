@@ -7,7 +7,7 @@ import math
 import pytest
 
 from hpo.errors import UsageError
-from objectives.figures import first_problem, parse, plain
+from objectives.runs.figures import first_problem, parse, plain
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from hpo.errors import ObjectiveBrokenError
-from hpo.trainer import checkpoint_file
+from hpo.trainer.checkpointing import checkpoint_file
 from hpo.trainer.messages import EpochRecord
 from objectives import backend
 from objectives.errors import DivergedError, MetricMissingError, MetricUnknownError

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from objectives import records
 from objectives.local_run import LocalRun
-from objectives.records import plain_records
+from objectives.runs import records
+from objectives.runs.records import plain_records
 from objectives.values import ValueRefusedError
 from tests.given_values import Broken, Kind, Level, Tensor
 

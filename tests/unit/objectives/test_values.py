@@ -16,7 +16,7 @@ import pytest
 
 from objectives import values
 from objectives.local_run import LocalRun
-from objectives.records import plain_records
+from objectives.runs.records import plain_records
 from objectives.values import ValueRefusedError
 from tests.given_values import Broken, Level, Tensor
 from tests.odd_values import ODD, OTHER_INT, UNLIKE_ANY_TEXT, nested

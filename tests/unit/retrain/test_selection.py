@@ -20,7 +20,7 @@ from hpo.retrain.selection import (
     write_selection,
 )
 from hpo.retrain.selection_text import selection_lines
-from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
 from hpo.trainer.messages import EpochRecord
 
 CONFIG = Config(

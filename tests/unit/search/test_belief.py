@@ -11,9 +11,9 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.storages import InMemoryStorage
 
 from hpo.outcomes import Outcome
-from hpo.search import belief
-from hpo.search.learned import summarized
 from hpo.search.optuna_study import Search
+from hpo.search.starting import belief
+from hpo.search.starting.learned import summarized
 from objectives.base import Params
 from objectives.spaces.choices import categorical
 from objectives.spaces.conditions import When

@@ -15,7 +15,7 @@ from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
 from hpo.search.space import params_problem
 from hpo.search.space_overrides import narrow_space, one_configuration
-from hpo.search.starting_points import known_good_parts
+from hpo.search.starting.starting_points import known_good_parts
 from objectives.spaces.conditions import When, at_least, at_most
 from objectives.spaces.space import conditions_of, conditions_text, lies_within, stored_space
 from storage.claims import Claim

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from hpo.errors import InvalidParameterError, UnknownParameterError
 from hpo.search.space_overrides import narrow_space, override_text
-from hpo.search.starting_points import known_good_parts
+from hpo.search.starting.starting_points import known_good_parts
 from objectives.spaces.choices import categorical, identity, stored
 from objectives.spaces.space import lies_within, same_space
 from tests.properties import given, settings, st

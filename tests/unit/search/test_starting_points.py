@@ -6,9 +6,9 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from hpo.search.learned import BEST, EarlierStudy, summarized
 from hpo.search.spec import StudySpec
-from hpo.search.starting_points import starting_points
+from hpo.search.starting.learned import BEST, EarlierStudy, summarized
+from hpo.search.starting.starting_points import starting_points
 from objectives.base import Params
 from objectives.spaces.choices import categorical
 from objectives.spaces.conditions import When

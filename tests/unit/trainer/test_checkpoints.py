@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
-from hpo.trainer import checkpoint_file
-from hpo.trainer.checkpoints import (
+from hpo.trainer.checkpointing import checkpoint_file
+from hpo.trainer.checkpointing.checkpoints import (
     CheckpointFolder,
     CheckpointsError,
     SavedOutcome,

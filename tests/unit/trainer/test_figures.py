@@ -12,7 +12,7 @@ from hpo.trainer.messages import Continue, Epoch, Finished, Measure
 from hpo.trainer.run import TrainerRun
 from hpo.trainer.testing import prepared, start_message
 from objectives.base import Objective, Params, Run
-from objectives.figures import parse
+from objectives.runs.figures import parse
 from objectives.values import ValueRefusedError
 from tests.unit.trainer.agent_end import Agent
 

@@ -7,7 +7,7 @@ import click
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
-from objectives.figures import plain
+from objectives.runs.figures import plain
 
 
 @click.command()

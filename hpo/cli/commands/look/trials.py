@@ -11,7 +11,7 @@ from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
 from hpo.cli.types import NearestChoice
-from objectives.figures import plain
+from objectives.runs.figures import plain
 
 if TYPE_CHECKING:
     from hpo.study.results.trials import TrialRow

@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from hpo.outcomes import Outcome
 from hpo.study.changes.kill import REASON, Killed, TrialNotOpenError, kill_trial
 from hpo.study.results.trials import trial_rows
-from storage import pauses
 from storage.attempts import LeaseLostError
 from storage.engine import Database
+from storage.freeze_thaw import pauses
 from storage.optuna import trials as optuna_trials
 from tests.integration.rows import StudyRows
 from tests.integration.stores import SPEC, StoredStudy, begun, claimed, report, train

@@ -16,8 +16,8 @@ from hpo.errors import StudyConflictError, UnknownStudyError, UsageError
 from hpo.options.images import ImageOptions
 from hpo.options.launch_request import LaunchRequest
 from hpo.report.reproduction_section import commands, reproduction_section
-from hpo.search.learned import LEAST
-from hpo.search.starting_points import starting_points
+from hpo.search.starting.learned import LEAST
+from hpo.search.starting.starting_points import starting_points
 from hpo.study.backup.backup import read_backup, write_backup
 from hpo.study.catalog import delete_study
 from hpo.study.changes.copy_study import copy_study

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpo.errors import ObjectiveBrokenError
-from hpo.trainer.checkpoints import CheckpointFolder
+from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
 from hpo.trainer.messages import EpochRecord
 from objectives import loader
 from objectives.base import DataOptions

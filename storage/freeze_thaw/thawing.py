@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import pauses, repeats, rungs
-from storage.advice import Advice, available
+from storage import repeats
 from storage.budget import Counts
+from storage.freeze_thaw import pauses, rungs
+from storage.freeze_thaw.advice import Advice, available
 
 
 def by_rank(

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from hpo.trainer.checkpointing.nested_arrays import packed, unpacked
 from hpo.trainer.messages import EpochRecord
-from hpo.trainer.nested_arrays import packed, unpacked
 from hpo.trainer.pipe import epoch_record
 from objectives.data.npz import checked_bytes
 from objectives.states import is_extension

@@ -24,10 +24,10 @@ from typing import Any, BinaryIO
 from hpo.errors import DiskFullError, HpoError
 from hpo.files.atomic import PARTIAL, atomic_write
 from hpo.outcomes import Outcome
-from hpo.trainer import checkpoint_file
-from hpo.trainer.checkpoint_file import Checkpoint, history_of
+from hpo.trainer.checkpointing import checkpoint_file
+from hpo.trainer.checkpointing.checkpoint_file import Checkpoint, history_of
 from hpo.trainer.messages import EpochRecord
-from objectives.records import plain_records
+from objectives.runs.records import plain_records
 from objectives.values import text
 
 KEPT = 2

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
-from storage import budget, rungs
+from storage import budget
+from storage.freeze_thaw import rungs
 from storage.optuna import trials as optuna_trials
 from storage.repeats import IS_REPEAT
 

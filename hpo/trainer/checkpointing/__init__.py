@@ -1,0 +1,1 @@
+"""Checkpoints of trials, in files that are complete or absent."""

@@ -1,0 +1,1 @@
+"""The run of an objective: what it may report, save, record and measure."""
