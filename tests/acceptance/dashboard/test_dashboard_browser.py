@@ -54,6 +54,8 @@ def browser(server_folder: Path) -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A window with cookies, passwords and a cache of its own."""
     found = browser.new_context()
+    # Half a minute is too short where two suites run at once.
+    found.set_default_timeout(120_000)
     yield found
     found.close()
 
