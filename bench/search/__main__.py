@@ -1,6 +1,7 @@
 """Replay searches over tables of learning curves: `python -m bench.search [--rounds SEEDS] [--quick]`.
 
-Simulated time with 1, 4, 16 and 64 workers; nothing is trained. Results: `bench/results/search.{json,md}`.
+Simulated time with 1, 4, 16 and 64 workers; nothing is trained. Results: `bench/results/search.{json,md}`, and
+pictures by `python -m bench.search.chart`. All contestants take hours: a run that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
 
 from bench.options import parser
 from bench.report import Report, Row
+from bench.search.cached import Job, cached
 from bench.search.contestants import CONTESTANTS, REFERENCE, TRIALS, VARIANTS
 from bench.search.curves import Floats, load_table, table_names
 from bench.search.landscape import Landscape, Rows, Surrogate
@@ -32,17 +34,15 @@ SHOWN = (5, 10, 20, 40)
 LIMITED = (REFERENCE, "tpe", "tpe+asha", "tpe+freeze-thaw", "freeze-thaw model")
 """Contestants that are also compared with the same number of configurations."""
 
-Job = tuple[str, str, str, int, int, int | None]
-"""Arguments of `search`."""
-
 
 @cache
 def _surrogate(name: str) -> Surrogate:
     return Surrogate(load_table(name))
 
 
-def search(table: str, mode: str, contestant: str, workers: int, seeds: int, most: int | None) -> Courses:
+def search(job: Job) -> Courses:
     """Replay one contestant from each seed."""
+    table, mode, contestant, workers, seeds, most = job
     logs = []
     budget = TRAININGS * load_table(table).epochs
     # The reference is a search of a number of trials, whatever epochs it needs.
@@ -55,12 +55,12 @@ def search(table: str, mode: str, contestant: str, workers: int, seeds: int, mos
     return courses(logs, TRIALS * load_table(table).epochs)
 
 
-def _jobs(arguments: Sequence[Job], processes: int) -> Iterator[Courses]:
+def _jobs(jobs: Sequence[Job], processes: int) -> Iterator[Courses]:
     if processes == 1:
-        yield from (search(*job) for job in arguments)
+        yield from (cached(search, job) for job in jobs)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(search, *zip(*arguments, strict=True))
+        yield from pool.map(partial(cached, search), jobs)
 
 
 def rows_of(found: Mapping[str, Courses], epochs: int) -> list[Row]:
@@ -95,6 +95,15 @@ def limited_rows(found: Mapping[str, Courses], epochs: int) -> list[Row]:
         }
         for name, one in found.items()
     ]
+
+
+def course_of(found: Courses, epochs: int) -> dict[str, list[float]]:
+    """Return medians over seeds for the chart: regret and simulated minutes after each training of all epochs."""
+    shown = slice(epochs - 1, TRAININGS * epochs, epochs)
+    return {
+        "regrets": np.median(found.regrets, axis=0)[shown].round(5).tolist(),
+        "minutes": (np.median(found.seconds, axis=0)[shown] / 60).round(2).tolist(),
+    }
 
 
 def _points(regrets: Floats) -> str:
@@ -136,18 +145,12 @@ def main() -> None:
     report.note(*NOTES, f"{seeds} seeds.")
     for table, count in product(tables, workers):
         facts = load_table(table)
-        partial = f", partial table of {len(facts.values)} configurations" if facts.partial else ""
-        title = f"{table}, {count} workers{partial}"
+        size = f", partial table of {len(facts.values)} configurations" if facts.partial else ""
+        title = f"{table}, {count} workers{size}"
         jobs = _run(names, table, options.mode, count, seeds, None)
         found = dict(zip(names, _jobs(jobs, options.processes), strict=True))
         report.table(title, rows_of(found, facts.epochs))
-        report.raw[title] = {
-            name: [
-                round(float(value), 5)
-                for value in np.median(one.regrets, axis=0)[facts.epochs - 1 :: facts.epochs]
-            ]
-            for name, one in found.items()
-        }
+        report.raw[title] = {name: course_of(one, facts.epochs) for name, one in found.items()}
         if not options.variants:
             limited = [name for name in LIMITED if name in names]
             jobs = _run(limited, table, options.mode, count, seeds, TRIALS)
