@@ -151,7 +151,7 @@ def _times(rounds: Sequence[Mapping[str, Course]], name: str) -> str:
 
 def _stored() -> dict[str, list[dict[str, Any]]]:
     path = RESULTS / f"{NAME}.json"
-    return json.loads(path.read_text())["raw"] if path.exists() else {}  # type: ignore[no-any-return]
+    return json.loads(path.read_text())["raw"] if path.exists() else {}
 
 
 def _tables(report: Report) -> None:
