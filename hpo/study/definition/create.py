@@ -29,6 +29,7 @@ from hpo.study.definition.launch_options import (
     check_front,
     check_grid,
     check_open_space,
+    check_repeats,
 )
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.raised_epochs import extend_trials, with_raised_epochs
@@ -123,6 +124,8 @@ def planned_spec(
     check_grid(spec)
     check_front(spec)
     check_curves(spec)
+    if existing is None or request.trials is not None or request.repeats is not None:
+        check_repeats(spec, request.trials or (existing.budget if existing else LaunchDefaults.trials))
     return spec
 
 

@@ -129,6 +129,15 @@ def check_curves(spec: StudySpec) -> None:
         )
 
 
+def check_repeats(spec: StudySpec, trials: int) -> None:
+    """Raise UsageError if a budget of so many trials leaves none that could be repeated."""
+    if spec.repeats is not None and trials <= spec.repeats:
+        raise UsageError(
+            f"--repeats {spec.repeats} are the last of all trials, and --trials {trials} leaves none to repeat: use"
+            f" --trials {spec.repeats + 1} or more, or fewer repeats"
+        )
+
+
 def check_options(study: str, spec: StudySpec, request: LaunchRequest, reference: str) -> None:
     """Raise StudyConflictError if the request has other options than the study was created with."""
     requested: Sequence[tuple[str, Any, Any]] = (

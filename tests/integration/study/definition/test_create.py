@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sqlalchemy import text
 
-from hpo.errors import StudyConflictError
+from hpo.errors import StudyConflictError, UsageError
 from hpo.options.launch_request import LaunchRequest
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
@@ -20,6 +20,7 @@ from hpo.study.definition.requested_spec import new_spec
 from objectives.description import Description
 from storage import agents, claims
 from storage.engine import Database
+from tests.integration.study.definition.launches import launch
 
 SPACE = {"x": FloatDistribution(0.0, 5.0), "kind": CategoricalDistribution(["a", "b"])}
 DESCRIPTION = Description(
@@ -145,6 +146,19 @@ def test_default_outside_a_narrowed_space_keeps_its_other_parameters(database: D
 
 
 LIMITS = {"target": 0.5, "patience": 7, "trial_timeout_seconds": 60.0, "checkpoint_quota_bytes": 10**6}
+
+
+def test_budget_without_a_trial_to_repeat_is_refused(database: Database) -> None:
+    refused = (
+        "--repeats 5 are the last of all trials, and --trials 5 leaves none to repeat: use --trials 6 or more"
+    )
+    with pytest.raises(UsageError, match=refused):
+        launch(database, trials=5, repeats=5)
+    assert find(database, "s") is None
+    launch(database, trials=6, repeats=5)
+    with pytest.raises(UsageError, match=refused):
+        launch(database, trials=5)
+    assert launch(database).budget == 6
 
 
 def test_limits_and_goals_of_a_study_are_kept_changed_and_removed(database: Database) -> None:
