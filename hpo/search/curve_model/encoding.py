@@ -110,10 +110,11 @@ def _encoder(dist: BaseDistribution) -> Encode:
             return encode
         case FloatDistribution() | IntDistribution():
             low, high = _ends(dist)
-            width = high - low or 1.0
+            # Halves, because the width of the widest range is no float.
+            width = high / 2 - low / 2 or 1.0
             if dist.log:
-                return lambda value: ((math.log(max(value, 1e-300)) - low) / width,)
-            return lambda value: ((float(value) - low) / width,)
+                return lambda value: ((math.log(max(value, 1e-300)) / 2 - low / 2) / width,)
+            return lambda value: ((float(value) / 2 - low / 2) / width,)
     raise TypeError(f"{type(dist).__name__} is not modelled: use floats, integers and choices")
 
 
@@ -137,13 +138,20 @@ def _values(dist: BaseDistribution, places: npt.ArrayLike) -> list[Any]:
         return [dist.choices[index] for index in (at * len(dist.choices)).astype(int)]
     assert isinstance(dist, FloatDistribution | IntDistribution)
     low, high = _ends(dist)
-    values = low + (high - low) * at
+    values = low * (1 - at) + high * at
     values = np.exp(values) if dist.log else values
-    if dist.step is not None and not dist.log:
+    if isinstance(dist, IntDistribution):
+        return [_on_grid(dist, value) for value in values.tolist()]
+    if dist.step is not None:
         values = dist.low + np.round((values - dist.low) / dist.step) * dist.step
-    values = np.clip(values, dist.low, dist.high)
-    found: list[Any] = (np.rint(values).astype(int) if isinstance(dist, IntDistribution) else values).tolist()
+    found: list[Any] = np.clip(values, dist.low, dist.high).tolist()
     return found
+
+
+def _on_grid(dist: IntDistribution, value: float) -> int:
+    """Return the nearest integer of a parameter, exactly also where floats have gaps between integers."""
+    steps = round((value - dist.low) / dist.step)
+    return min(max(dist.low + steps * dist.step, dist.low), dist.high)
 
 
 def _logarithms(choices: Sequence[Any]) -> list[float] | None:

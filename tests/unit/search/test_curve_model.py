@@ -81,6 +81,22 @@ def test_configurations_of_a_changed_space_are_points_too(params: Params) -> Non
     assert all(lies_within(found, SPACE) for found in encoding.near(params, 20, rng))
 
 
+def test_widest_ranges_and_largest_integers_are_modelled() -> None:
+    space = {
+        "x": FloatDistribution(-1e308, 1e308),
+        "n": IntDistribution(0, 2**63),
+        "k": IntDistribution(1, 9, step=4),
+    }
+    encoding, rng = Encoding(space), np.random.default_rng(0)
+    drawn = encoding.draw(50, rng)
+    assert all(lies_within(found, space) for found in [*drawn, *encoding.near(drawn[0], 50, rng)])
+    assert {found["k"] for found in drawn} == {1, 5, 9}
+    points = encoding.points(drawn)
+    assert points.min() >= 0
+    assert points.max() <= 1
+    assert points[:, :2].std(axis=0).min() > 0.2
+
+
 @pytest.mark.parametrize(
     "scores",
     [
