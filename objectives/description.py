@@ -44,6 +44,8 @@ class Description:
     """Whether a trial can go on after its last epoch with a new schedule."""
     metrics: Mapping[str, Direction] = field(default_factory=dict)
     """Further metrics of its trials that a study may optimize (`--metric`), with their directions."""
+    recipe: Mapping[str, str] = field(default_factory=dict)
+    """Switches of the parts of its recipe, with the declared values as text: see `objectives.runs.switches`."""
     summary: str = ""
     code: str = ""
     """Digest of the code that was loaded, see `objectives.code`; empty: not known."""

@@ -15,6 +15,7 @@ from objectives.base import DataOptions, Description, Objective, Params, Run
 from objectives.data.splits import Data
 from objectives.data_options import TaskName
 from objectives.device import Device
+from objectives.runs import switches
 from objectives.tasks import choice
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class KerasObjective(Objective):
         found = replace(super().describe(name), builds_models=builds_models)
         task = (options.task if options is not None else None) or cls.task
         if builds_models:
-            found = replace(found, metrics=choice.offered(task, cls.metrics))
+            recipe = switches.switches(cls, KerasObjective)
+            found = replace(found, metrics=choice.offered(task, cls.metrics), recipe=recipe)
         if task == cls.task:
             return found
         metric, direction = cls._goal(task)
@@ -183,7 +185,8 @@ class KerasObjective(Objective):
         backend.configure(device, 0)
         from objectives.training import trial_model
 
-        trial_model.check(self, params, self._data, metric or self.metric)
+        objective, own = switches.applied(self, params, self.space, KerasObjective)
+        trial_model.check(objective, own, self._data, metric or self.metric)
 
     def train(self, params: Params, run: Run) -> None:
         """Build and train the model, report each epoch and, in a final run, evaluate on the test set once."""
@@ -195,4 +198,5 @@ class KerasObjective(Objective):
         backend.configure(run.device, run.seed)
         from objectives.training import loop
 
-        loop.train(self, params, self._data, run)
+        objective, own = switches.applied(self, params, self.space, KerasObjective)
+        loop.train(objective, own, self._data, run)

@@ -201,13 +201,14 @@ def lock_study(connection: Connection, study_id: int) -> Row[Any] | None:
     """Prevent reservations and claims until the transaction ends.
 
     Returns the study's desired_state, and of its spec the seed, the pruner, the epochs, the rungs, whether a model
-    of curves decides at them, the number of configurations and the repeats, as text.
+    of curves decides at them, the number of configurations and the repeats, as text, and whether it has a design.
     """
     return connection.execute(
         text(
             "SELECT desired_state, spec->>'seed' AS seed, spec->>'pruner' AS pruner, spec->>'epochs' AS epochs,"
             " spec->>'rungs' AS rungs, spec->>'curve_model' AS curve_model,"
-            " spec->>'configurations' AS configurations, spec->>'repeats' AS repeats"
+            " spec->>'configurations' AS configurations, spec->>'repeats' AS repeats,"
+            " spec->>'design' IS NOT NULL AS designed"
             " FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
         ),
         {"s": study_id},

@@ -156,7 +156,7 @@ def _chosen(
         if reservation_id is not None:
             return _Chosen(reservation_id=reservation_id)
     if begins:
-        return _Chosen(reservation_id=_reserve(connection, study_id, int(study.seed or 0)), fresh=True)
+        return _Chosen(reservation_id=_reserve(connection, study_id, study), fresh=True)
     counts = counts or budget.count(connection, study_id)
     if rule is not None and counts.held == 0:
         goes_on = reached in ("", "space")
@@ -190,6 +190,8 @@ def _end(connection: Connection, study_id: int) -> NoWork:
 
 def begins_within(connection: Connection, study_id: int, study: Row[Any], contains: Contains | None) -> bool:
     """Whether another trial may begin if the budget has room for it; of `study`, its repeats and its configurations."""
+    if study.designed:
+        return configurations.next_seed(connection, study_id) is not None
     if study.repeats is not None:
         turn = repeats.turn(connection, study_id, contains)
         if turn is not Turn.SEARCH:
@@ -219,15 +221,17 @@ def _waiting(connection: Connection, study_id: int) -> int | None:
     ).scalar_one_or_none()
 
 
-def _reserve(connection: Connection, study_id: int, study_seed: int) -> int:
-    """Insert a reservation; the lock on the study's row makes its ordinal unique."""
+def _reserve(connection: Connection, study_id: int, study: Row[Any]) -> int:
+    """Insert a reservation; the lock on the study's row makes its ordinal unique, and its seed that of its run."""
+    of_run = configurations.next_seed(connection, study_id) if study.designed else None
     reservation_id: int = connection.execute(
         text(
-            "INSERT INTO hpo.trials (study_id, ordinal, seed) SELECT :s, n, (:seed + n) % 2147483648 FROM"
+            "INSERT INTO hpo.trials (study_id, ordinal, seed)"
+            " SELECT :s, n, coalesce(CAST(:run AS bigint), (:seed + n) % 2147483648) FROM"
             " (SELECT coalesce(max(ordinal) + 1, 0) AS n FROM hpo.trials WHERE study_id = :s) AS next"
             " RETURNING reservation_id"
         ),
-        {"s": study_id, "seed": study_seed},
+        {"s": study_id, "seed": int(study.seed or 0), "run": of_run},
     ).scalar_one()
     return reservation_id
 

@@ -1,4 +1,7 @@
-"""Configurations that are trained once: each is given to one trial, under the lock on the study's row."""
+"""Configurations that are given to one trial each, under the lock on the study's row.
+
+Those of a finite space are trained once, and those of a design once from each of its seeds.
+"""
 
 from __future__ import annotations
 
@@ -133,3 +136,64 @@ def asked_for(connection: Connection, study_id: int) -> int:
     ).scalar_one()
     left = max(0, first - reserved(connection, study_id))
     return left + count_enqueued(connection, study_id)
+
+
+def next_seed(connection: Connection, study_id: int) -> int | None:
+    """Return the seed of a design's next run, the first one from which not all points have begun; None if all have.
+
+    The study's row must be locked.
+    """
+    return connection.execute(
+        text(
+            "SELECT CAST(seeds.value AS bigint) FROM hpo.studies s,"
+            " json_array_elements_text(s.spec->'design'->'seeds') WITH ORDINALITY AS seeds(value, place)"
+            " WHERE s.study_id = :s AND json_array_length(s.spec->'design'->'points') >"
+            " (SELECT count(*) FROM hpo.trials t WHERE t.study_id = :s AND t.seed = CAST(seeds.value AS bigint)"
+            "  AND (t.outcome IS NULL OR t.outcome = ANY(:settled)))"
+            " ORDER BY seeds.place LIMIT 1"
+        ),
+        {"s": study_id, "settled": list(SETTLED)},
+    ).scalar_one_or_none()
+
+
+def give_point(
+    connection: Connection, study_id: int, attempt_id: int, trial_id: int
+) -> Mapping[str, Any] | None:
+    """Give an attempt's trial the first point of the design that no other trial has with its seed; return it.
+
+    A trial that has one keeps it, so that the call can be repeated. None if no point is left.
+
+    Raises:
+        LeaseLostError: another agent has ended the attempt.
+    """
+    budget.lock_study(connection, study_id)
+    attempts.guard(connection, attempt_id)
+    mine = connection.execute(
+        text(
+            "SELECT value_json FROM public.trial_system_attributes WHERE trial_id = :t AND key = 'fixed_params'"
+        ),
+        {"t": trial_id},
+    ).scalar_one_or_none()
+    if mine is not None:
+        known: Mapping[str, Any] = json.loads(mine)
+        return known
+    point: Mapping[str, Any] | None = connection.execute(
+        text(
+            "SELECT points.value->'params' FROM hpo.studies s, hpo.trials own,"
+            " json_array_elements(s.spec->'design'->'points') WITH ORDINALITY AS points(value, place)"
+            " WHERE s.study_id = :s AND own.trial_id = :t AND NOT EXISTS"
+            f" (SELECT 1 FROM {_GIVEN} AND t.trial_id <> :t AND t.seed = own.seed"
+            "  AND (t.outcome IS NULL OR t.outcome = ANY(:settled))"
+            f"  AND CAST({_PARAMS} AS jsonb) = CAST(points.value->'params' AS jsonb))"
+            " ORDER BY points.place LIMIT 1"
+        ),
+        {"s": study_id, "t": trial_id, "settled": list(SETTLED)},
+    ).scalar_one_or_none()
+    if point is not None:
+        connection.execute(
+            text(
+                "INSERT INTO public.trial_system_attributes (trial_id, key, value_json) VALUES (:t, 'fixed_params', :v)"
+            ),
+            {"t": trial_id, "v": json.dumps(point)},
+        )
+    return point

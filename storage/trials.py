@@ -63,6 +63,18 @@ def epochs_of(connection: Connection, reservation_id: int) -> dict[int, dict[str
     return {row.epoch: read_metrics(row.metrics) for row in rows}
 
 
+def median_epoch_seconds(connection: Connection, study_id: int) -> float | None:
+    """Return the median time of an epoch of a study; None before its first one."""
+    found: float | None = connection.execute(
+        text(
+            "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY e.seconds) FROM hpo.epochs e"
+            " JOIN hpo.trials t USING (reservation_id) WHERE t.study_id = :s"
+        ),
+        {"s": study_id},
+    ).scalar_one()
+    return found
+
+
 def most_epochs(connection: Connection, study_id: int) -> int:
     """Return the number of epochs of the longest trial."""
     found: int = connection.execute(

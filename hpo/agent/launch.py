@@ -34,7 +34,7 @@ from hpo.search.space_overrides import narrow_space
 from hpo.settings import Settings
 from hpo.study.catalog import find_study
 from hpo.study.definition import create, identity, kept_estimate, versions
-from hpo.study.definition.launch_options import check_options
+from hpo.study.definition.launch_options import check_design, check_options
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.objective_file import check_objective_file
 from hpo.study.definition.raised_epochs import with_raised_epochs
@@ -197,6 +197,8 @@ def _checked(
 ) -> tuple[LaunchedStudy | None, str, DataOptions]:
     """Return the study, if it exists, with the request's objective and data, checked before their slow import."""
     existing = find(database, request.study)
+    if existing is not None:
+        check_design(existing.spec, request)
     check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
     reference = _reference(request, existing)
     if existing is not None and existing.begun:

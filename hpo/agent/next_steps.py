@@ -59,7 +59,13 @@ def log_next_steps(database: Database, snapshot: StudySnapshot, study: LaunchedS
             f"best: {study.spec.metric} {formatting.metric(value)} in trial {number}: {formatting.parameters(params)}",
             extra={"fields": {"message": "best", "trial": number, "value": value, "params": dict(params)}},
         )
-    if counts.left and (goals is None or goals.reached != "epochs"):
+    if study.spec.design is not None:
+        log.info(
+            f"to continue: hpo launch --study {study.name}"
+            if counts.left
+            else f"next: hpo report --study {study.name}"
+        )
+    elif counts.left and (goals is None or goals.reached != "epochs"):
         log.info(f"to continue: hpo launch --study {study.name}")
     elif snapshot.best is not None:
         commands = [f"hpo {command} --study {study.name}" for command in ("report", "retrain", "export")]

@@ -39,6 +39,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "enqueue",
         "note",
         "tag",
+        "ablate",
         "retrain",
     ),
     "Look": ("ls", "status", "trials", "best", "logs", "objectives"),

@@ -12,6 +12,7 @@ from hpo.document.document import Code, Section, Table
 from hpo.document.parts import section
 from hpo.search.space_overrides import override_text
 from hpo.search.spec import StudySpec, space_from_json
+from hpo.search.starting.design import Design
 from hpo.study.history import StudyHistory
 from hpo.study.open_space import declares_epochs
 from objectives.spaces.choices import same_distribution
@@ -32,6 +33,8 @@ def reproduction_section(history: StudyHistory, retrain: RetrainRow | None) -> l
 def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     """Return the command lines that repeat the search, the retrain and the report."""
     study, spec = history.study, history.study.spec_json
+    if spec.get("design") is not None:
+        return [shlex.join(_of_experiment(history)), shlex.join(["hpo", "report", "--study", study.name])]
     data = spec.get("data", {})
     arguments = ["hpo", "launch", "--study", study.name, "--objective", study.objective]
     arguments += ["--trials", str(study.budget)]
@@ -85,6 +88,25 @@ def commands(history: StudyHistory, retrain: RetrainRow | None) -> list[str]:
     return lines
 
 
+def _of_experiment(history: StudyHistory) -> list[str]:
+    """Return the command that repeats an experiment around the same trial."""
+    study, spec = history.study, history.study.spec_json
+    design = Design.from_json(spec["design"])
+    settings = design.settings
+    arguments = ["hpo", "ablate", "--study", design.study]
+    arguments += [] if study.name == f"{design.study}-ablation" else ["--as", study.name]
+    arguments += [] if design.trial is None else ["--trial", str(design.trial)]
+    arguments += ["--seeds", str(settings.seeds), "--values", str(settings.values)]
+    arguments += [part for name in settings.parameters for part in ("--parameter", name)]
+    pairs = ["none"] if settings.pairs == () else [f"{one}*{other}" for one, other in settings.pairs or ()]
+    arguments += [part for pair in pairs for part in ("--pairs", pair)]
+    arguments += ["--recipe"] if settings.recipe else []
+    arguments += ["--margin", f"{settings.margin:g}"] if settings.margin is not None else []
+    arguments += ["--epochs", str(spec["epochs"])]
+    limit = spec.get("data", {}).get("limit")
+    return arguments + ([] if limit is None else ["--limit", str(limit)])
+
+
 def _of_search(spec: Mapping[str, Any]) -> list[str]:
     """Return the options that change which configurations are trained, apart from sampler and pruner."""
     arguments = [part for text in spec.get("constraints", ()) for part in ("--constraint", text)]
@@ -122,7 +144,12 @@ def narrowed(spec: Mapping[str, Any]) -> list[str]:
 
 
 def _facts(history: StudyHistory, retrain: RetrainRow | None) -> list[tuple[str, str]]:
-    facts = [("search seed", f"{history.study.spec_json['seed']}; trial n uses this seed plus n")]
+    design = history.study.spec_json.get("design")
+    facts = (
+        [("search seed", f"{history.study.spec_json['seed']}; trial n uses this seed plus n")]
+        if design is None
+        else [("seeds", ", ".join(map(str, design["seeds"])))]
+    )
     earlier = history.study.spec_json.get("earlier_samplers", [])
     if earlier:
         until = ", ".join(f"{name} for the first {formatting.counted(end, 'trial')}" for name, end in earlier)

@@ -10,6 +10,7 @@ from hpo import formatting
 from hpo.document.document import Document
 from hpo.document.files import csv_file, data_file, document_files, json_file, write_document
 from hpo.document.parts import attempt, section
+from hpo.report.ablation.experiment_report import experiment_files
 from hpo.report.cost import cost_blocks, cost_of
 from hpo.report.default_comparison import against_default
 from hpo.report.estimate_comparison import estimate_blocks, estimate_json
@@ -43,11 +44,16 @@ def report(database: Database, name: str, folder: Path) -> list[str]:
 
 def report_files(history: StudyHistory) -> dict[str, bytes]:
     """Return all files of a report by name."""
+    records = {
+        **data_file("trials.csv", lambda: _trials_csv(history)),
+        **data_file("epochs.csv", lambda: _epochs_csv(history)),
+    }
+    if history.study.spec_json.get("design") is not None:
+        return {**experiment_files(history), **records}
     findings = Findings(history)
     return {
         **document_files(build_report(history, findings), "report"),
-        **data_file("trials.csv", lambda: _trials_csv(history)),
-        **data_file("epochs.csv", lambda: _epochs_csv(history)),
+        **records,
         **data_file("importance.json", lambda: json_file(_importance(findings))),
         **data_file("report.json", lambda: json_file(_summary(history))),
     }

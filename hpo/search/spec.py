@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 
 from hpo.options.defaults import FREEZE_THAW, LaunchDefaults
 from hpo.search import finite
+from hpo.search.starting.design import Design
 from hpo.search.starting.learned import EarlierStudy
 from objectives.base import DataOptions, Direction, Params
 from objectives.description import Description
@@ -94,11 +95,13 @@ class StudySpec:
     """Limit of the study's checkpoints in one checkpoint folder; None: no limit."""
     estimate: Mapping[str, Any] | None = None
     """Estimate of `hpo plan` with the same options, see `hpo.study.estimates`."""
+    design: Design | None = None
+    """Runs of an experiment (`hpo ablate`), which are all that the study trains; None: a search."""
 
     @property
     def configurations(self) -> int | None:
-        """Number of configurations of a finite space, each of which is trained once; None for any other space."""
-        return None if self.open_space else finite.size(self.space)
+        """Number of configurations of a finite space, each of which is trained once; None for any other study."""
+        return None if self.open_space or self.design is not None else finite.size(self.space)
 
     def contains(self, params: Mapping[str, Any]) -> bool:
         """Whether a trial's configuration is one of the space."""
@@ -139,6 +142,7 @@ class StudySpec:
         values["learned"] = [earlier.to_json() for earlier in self.learned]
         values["data"] = self.data.to_json()
         values["configurations"] = self.configurations
+        values["design"] = None if self.design is None else self.design.to_json()
         return values
 
     @classmethod
@@ -154,6 +158,8 @@ class StudySpec:
         known["restarts"] = tuple(int(epoch) for epoch in known.get("restarts", ()))
         known["first"] = tuple(dict(params) for params in known.get("first", ()))
         known["learned"] = tuple(EarlierStudy.from_json(one) for one in known.get("learned", ()))
+        design = known.get("design")
+        known["design"] = None if design is None else Design.from_json(design)
         data_names = {f.name for f in fields(DataOptions)}
         known["data"] = DataOptions(**{k: v for k, v in known.get("data", {}).items() if k in data_names})
         return cls(**known)

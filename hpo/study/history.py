@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,8 @@ class StudyHistory:
     retrains: Sequence[RetrainRow]
     notes: Mapping[int, str]
     """Notes on trials by number, those on added ones included."""
+    seeds: Mapping[int, int] = field(default_factory=dict)
+    """Seed of each trial, by number."""
 
     @cached_property
     def curves(self) -> dict[int, list[EpochRow]]:
@@ -200,9 +202,17 @@ def read_history(database: Database, name: str, retry: Retry | None = None) -> S
             agents=_agents(connection, study_id),
             retrains=retrains_of(connection, study_id),
             notes=read_notes(connection, study_id),
+            seeds=_seeds(connection, study_id),
         )
 
     return database.transaction(read, retry)
+
+
+def _seeds(connection: Connection, study_id: int) -> dict[int, int]:
+    query = select(trials.c.number, trials.c.seed).where(
+        trials.c.study_id == study_id, trials.c.number.is_not(None)
+    )
+    return {row.number: row.seed for row in connection.execute(query)}
 
 
 def _epochs(connection: Connection, study_id: int) -> list[EpochRow]:
@@ -238,4 +248,4 @@ def _agents(connection: Connection, study_id: int) -> list[AgentLife]:
 
 def _columns(table: Table, record: type) -> list[Column[Any]]:
     """Return the columns of a table that are fields of a record."""
-    return [table.c[field.name] for field in fields(record) if field.name in table.c]
+    return [table.c[one.name] for one in fields(record) if one.name in table.c]

@@ -11,6 +11,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.store.errors import TrialFinishedError
 from hpo.agent.store.study_session import StudySession
+from hpo.errors import StudyConflictError
 from hpo.options.defaults import GRID
 from hpo.search import finite
 from hpo.search.optuna_study import Search
@@ -75,6 +76,8 @@ class OptunaTrials:
         return trial_id, number, self._suggest(claim, trial_id, number)
 
     def _suggest(self, claim: Claim, trial_id: int, number: int) -> Params:
+        if self._spec.design is not None:
+            return self._run_of_design(claim, trial_id, number)
         is_repeat = self._repeats(claim, trial_id)
         if self._spec.open_space:
             self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, {})
@@ -84,6 +87,25 @@ class OptunaTrials:
             self._give(claim, trial_id)
         try:
             params = self._session.call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
+        except UpdateFinishedTrialError as exc:
+            raise TrialFinishedError from exc
+        self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
+        return params
+
+    def _run_of_design(self, claim: Claim, trial_id: int, number: int) -> Params:
+        """Return the configuration of the run of an experiment that a trial is.
+
+        Raises:
+            StudyConflictError: the design has changed since this agent read it, and it does not know a parameter.
+            TrialFinishedError: the trial is closed.
+        """
+        point = self._session.write(configurations.give_point, self._study_id, claim.attempt_id, trial_id)
+        if point is None or not self._spec.space.keys() >= point.keys():
+            raise StudyConflictError(
+                "the experiment was extended while this agent was away: run the same command again"
+            )
+        try:
+            params = self._session.call(lambda: self._search.assign(trial_id, point))
         except UpdateFinishedTrialError as exc:
             raise TrialFinishedError from exc
         self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
@@ -132,7 +154,7 @@ class OptunaTrials:
 
         The known good configurations of the objective come first.
         """
-        if claim.ordinal < len(self._spec.first):
+        if claim.ordinal < len(self._spec.first) or self._spec.design is not None:
             return None
         while True:
             with self._begin() as connection:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState, create_trial
 
+from hpo.errors import StudyConflictError
 from hpo.search.open_overrides import open_configuration
 from hpo.search.space_overrides import one_configuration
 from hpo.search.spec import StudySpec
@@ -47,10 +48,15 @@ def enqueue(database: Database, study: str, overrides: Sequence[str]) -> Enqueue
     Raises:
         UnknownStudyError: no study has that name.
         UnknownParameterError, InvalidParameterError: a value does not fit the study's space.
-        StudyConflictError: the study was deleted or changed with plain Optuna.
+        StudyConflictError: the study is an experiment, or was deleted or changed with plain Optuna.
     """
     stored = find_study(database, study)
     spec = StudySpec.from_json(stored.spec_json)
+    if spec.design is not None:
+        raise StudyConflictError(
+            f"study {study!r} is an experiment, whose runs are planned: add values with hpo ablate --study"
+            f" {spec.design.study}"
+        )
     if spec.open_space:
         params, unknown = open_configuration(spec.space, overrides)
     else:

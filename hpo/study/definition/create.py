@@ -25,6 +25,7 @@ from hpo.study.catalog import delete_study
 from hpo.study.definition import learn_from, twin, versions
 from hpo.study.definition.launch_options import (
     check_curves,
+    check_design,
     check_figures,
     check_front,
     check_grid,
@@ -107,6 +108,8 @@ def planned_spec(
     Raises:
         HpoError: as `create_or_continue`.
     """
+    if existing is not None:
+        check_design(existing.spec, request)
     judged = with_metric(description, request, existing)
     check_open_space(request, judged)
     check_figures(request, judged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from hpo.errors import StudyConflictError, UsageError
@@ -52,6 +53,26 @@ def check_open_space(request: LaunchRequest, description: Description) -> None:
     ):
         if value:
             raise UsageError(f"{option} does not apply to {kind}, because {remedy}: leave it out")
+
+
+OF_AGENTS = (
+    *("study", "workers", "engine", "ray", "timeout_seconds", "images", "max_failed", "max_lost"),
+    *("checkpoint_quota_bytes", "space", "code", "run", "agent"),
+)
+"""Fields of a launch that do not change which trials a study trains, nor how."""
+
+
+def check_design(spec: StudySpec, request: LaunchRequest) -> None:
+    """Raise StudyConflictError if a request has options of a search, and its study is an experiment."""
+    if spec.design is None:
+        return
+    for one in fields(request):
+        if one.name not in OF_AGENTS and getattr(request, one.name) != one.default:
+            names = one.metadata.get("names") or (f"--{one.name.replace('_', '-')}",)
+            raise StudyConflictError(
+                f"study {request.study!r} is an experiment, whose runs are planned: leave {names[0]} out, or change it"
+                f" with hpo ablate --study {spec.design.study}"
+            )
 
 
 def check_grid(spec: StudySpec) -> None:

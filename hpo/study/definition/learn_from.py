@@ -129,6 +129,9 @@ def _of_same(connection: Connection, study: str, spec: StudySpec) -> tuple[Earli
     for row in connection.execute(query):
         if row.name == study or not is_spec(row.spec) or _definition(row.spec) != wanted:
             continue
+        if row.spec.get("design") is not None:
+            # Its values surround a result that the other study has.
+            continue
         ranked = ranked_params(connection, row.study_id, maximize=spec.direction == "maximize")
         if len(ranked) >= LEAST and inside(spec, (one := summarized(row.name, ranked)).configurations):
             found.append(one)

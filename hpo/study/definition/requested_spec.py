@@ -88,7 +88,7 @@ def agreed_spec(
     except StudyConflictError:
         keeps_narrowing = existing.spec.narrowed and not request.params
         changed_space = not same_space(description.space, existing.spec.objective_space)
-        if existing.begun or (keeps_narrowing and changed_space):
+        if existing.begun or existing.spec.design is not None or (keeps_narrowing and changed_space):
             raise
         # A launch failed before its first trial, so no trial has to stay comparable.
         spec = new_spec(_with_stored(request, existing.spec, reference), reference, description)

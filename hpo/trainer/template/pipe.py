@@ -122,6 +122,7 @@ def _description(values: Any) -> Description:
         takes_restarts=values["takes_restarts"] is True,
         builds_models=values["builds_models"] is True,
         metrics=_metrics(values["metrics"]),
+        recipe={text(name): text(value) for name, value in mapping(values["recipe"]).items()},
         summary=text(values["summary"]),
         code=text(values["code"]),
     )

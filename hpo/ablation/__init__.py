@@ -1,0 +1,1 @@
+"""`hpo ablate`: an experiment that measures what each hyperparameter is worth."""
