@@ -74,7 +74,8 @@ def _varied(space: Mapping[str, BaseDistribution], base: Params, settings: Setti
     for name in asked:
         if name not in space:
             raise UnknownParameterError(
-                f"unknown parameter {name!r}{did_you_mean(name, space)}; the space has {', '.join(space)}"
+                f"unknown parameter {name!r}{did_you_mean(name, space)}; the space has {', '.join(space)}: name one of"
+                " these"
             )
         if name not in base:
             raise UnknownParameterError(

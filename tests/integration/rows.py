@@ -83,6 +83,10 @@ class StudyRows:
         self.count += 1
         return self._insert(trials, study_id=self.study_id, ordinal=self.count, seed=self.count, **values)
 
+    def change_trial(self, reservation_id: int, **values: Any) -> None:
+        change = update(trials).where(trials.c.reservation_id == reservation_id).values(**values)
+        self.database.transaction(lambda connection: connection.execute(change))
+
     def measured(self, value: float, outcome: str = "complete", **figures: float) -> int:
         """Insert a trial with figures, in Optuna's tables too, and return its reservation_id."""
         params = {"learning_rate": 0.01 + self.count / 1000}

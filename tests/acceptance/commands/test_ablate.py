@@ -1,0 +1,33 @@
+"""`hpo ablate`: an experiment with real processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+from tests.acceptance.service import OBJECTIVES, Service
+
+
+def test_experiment_trains_its_runs_and_a_larger_one_what_is_new(service: Service) -> None:
+    service.hpo("launch", "--study", "s", "--objective", f"{OBJECTIVES}:Counted", "--trials", 1).clean()
+    options = ("--study", "s", "--seeds", 2, "--epochs", 2, "--workers", 2)
+    planned = service.hpo("ablate", *options, "--values", 3, "--dry-run").clean()
+    assert "runs: 8 = 4 configurations x 2 seeds, of 2 epochs each" in planned.out
+    assert [row.name for row in service.rows("SELECT name FROM hpo.studies")] == ["s"]
+
+    done = service.hpo("ablate", *options, "--values", 3).clean()
+    assert "does not use its seed" in done.out
+    folder = service.folder / "results" / "s-ablation"
+    assert json.loads((folder / "ablation.json").read_text())["finished"] == 8
+    assert (folder / "report.html").exists()
+    assert "is an experiment" in service.hpo("launch", "--study", "s-ablation", "--trials", 99).complaint()
+
+    again = service.hpo("ablate", "--study", "s", "--values", 4).clean()
+    assert "2 runs more than so far" in again.out
+    rows = list(csv.DictReader((folder / "ablation.csv").read_text().splitlines()))
+    assert [row["n"] for row in rows] == ["2"] * 5
+    seeds = service.rows(
+        "SELECT seed, count(*) AS runs FROM hpo.trials JOIN hpo.studies USING (study_id)"
+        " WHERE name = 's-ablation' GROUP BY seed"
+    )
+    assert [row.runs for row in seeds] == [5, 5]
