@@ -25,7 +25,7 @@ import numpy as np
 from bench.options import parser
 from bench.report import Report, Row, spread
 from bench.training import SPAWN, Case, TimedRun, forked
-from hpo.trainer.template.process import template_environment
+from hpo.trainer.template.interpreter import template_environment
 from objectives.base import DataOptions, Params
 from objectives.data.splits import Data
 from objectives.device import Device

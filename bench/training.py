@@ -32,7 +32,7 @@ import numpy as np
 
 from bench.options import parser
 from bench.report import Report, Row, spread
-from hpo.trainer.template.process import template_environment
+from hpo.trainer.template.interpreter import template_environment
 from objectives.base import DataOptions, Params
 from objectives.data.splits import Data
 from objectives.device import Device, Precision

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -45,6 +44,7 @@ from storage.connection.url import (
     without_secrets,
 )
 from storage.connection.watchdog import ConnectionWatchdog
+from storage.embedded.paths import disabled
 from storage.migrate import LOCK_SECONDS, missing_rights, optuna_storage
 from storage.migrate import migrate as migrate_schema
 
@@ -209,7 +209,7 @@ def open_database(
     Raises StorageUrlError, StorageUnreachableError, EmbeddedServerError or SchemaTooNewError.
     """
     if url is None:
-        if os.environ.get("HPO_EMBEDDED") == "off":
+        if disabled():
             raise StorageUrlError(
                 "no database given, and the embedded PostgreSQL is disabled (HPO_EMBEDDED=off, as in"
                 f" the container image): set HPO_STORAGE or give --storage, e.g. {EXAMPLE}"

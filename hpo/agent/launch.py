@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import AttemptTable
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.image_data import images_in_use
 from hpo.agent.leases import LeaseRenewal
+from hpo.agent.loads import expected_load, host_data, load_of, reference_of
 from hpo.agent.model_check import check_model
 from hpo.agent.next_steps import log_next_steps
 from hpo.agent.outages import training_retry
 from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.store.trial_store import TrialStore
 from hpo.devices.slots import slots_here
-from hpo.errors import HpoError, UnknownObjectiveError, UsageError
+from hpo.errors import HpoError
 from hpo.options.defaults import LaunchDefaults
 from hpo.options.hosts import AgentOptions
 from hpo.options.launch_request import LaunchRequest
@@ -30,7 +28,6 @@ from hpo.options.worker_request import WorkRequest
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.search.samplers import check_sampler
-from hpo.search.space_overrides import narrow_space
 from hpo.settings import Settings
 from hpo.study.catalog import find_study
 from hpo.study.definition import create, identity, kept_estimate, versions
@@ -48,7 +45,11 @@ from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpointing.checkpoints import check_writable
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
-from hpo.trainer.template.messages import Load, StudySpace
+from hpo.trainer.template.current import StartTemplate
+from hpo.trainer.template.early import EarlyTemplate
+from hpo.trainer.template.interpreter import template_log
+from hpo.trainer.template.messages import Load
+from hpo.trainer.template.process import start_template
 from objectives import loader
 from objectives.base import DataOptions
 from objectives.description import Description
@@ -59,8 +60,10 @@ from storage.leases import LeaseTimes
 log = logging.getLogger(__name__)
 
 
-def launch(request: LaunchRequest, settings: Settings) -> int:
+def launch(request: LaunchRequest, settings: Settings, early: EarlyTemplate | None = None) -> int:
     """Create or continue a study and run it here; return the exit code.
+
+    `early` is a template that has been started for it.
 
     Raises:
         HpoError: the request, the objective, the data or the database is at fault.
@@ -71,6 +74,11 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
         loader.resolve(request.objective)
     if request.run:
         parse_targets(request.agent.log_to)
+    template: StartTemplate = start_template
+    if early is not None:
+        template = early.start
+        if (load := expected_load(request, settings)) is not None:
+            early.load(load)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         if not request.run:
             study = prepare(database, request, settings)
@@ -78,7 +86,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
             log.info(f"next, on any machine: hpo worker --study {study.name}")
             return 0
         check_writable(settings.checkpoints)
-        with loaded(database, request, settings, signals) as it:
+        with loaded(database, request, settings, signals, template) as it:
             study = create.create_or_continue(
                 database, request, it.reference, it.description, it.existing, it.data.digest
             )
@@ -103,7 +111,11 @@ class Loaded:
 
 @contextmanager
 def loaded(
-    database: Database, request: LaunchRequest, settings: Settings, signals: SignalHandler
+    database: Database,
+    request: LaunchRequest,
+    settings: Settings,
+    signals: SignalHandler,
+    template: StartTemplate = start_template,
 ) -> Iterator[Loaded]:
     """Load the objective of a launch and check that a new study can train; nothing is written to the database.
 
@@ -112,13 +124,14 @@ def loaded(
     """
     existing, reference, options = _checked(database, request, settings)
     devices = slots_here(request.workers, request.agent.slots)
-    space: StudySpace = partial(narrow_space, overrides=request.params)
-    if existing is not None and existing.spec.narrowed and not request.params:
-        space = existing.spec.space
     with (
         images_in_use(options, settings, signals.check) as data,
-        _pool(Load(reference, data, False, space=space), request.study, devices, settings) as pool,
+        _pool(
+            load_of(request, existing, reference, data), request.study, devices, settings, template
+        ) as pool,
     ):
+        # Its connection and its imports take time that passes anyway while the template imports a framework.
+        _ = database.optuna
         check = loading_check(signals, pool, request.agent)
         description = pool.describe(check)
         if existing is None:
@@ -138,7 +151,7 @@ def prepare(database: Database, request: LaunchRequest, settings: Settings) -> L
     existing, reference, options = _checked(database, request, settings)
     with (
         images_in_use(options, settings) as data,
-        _pool(Load(reference, data, False), request.study, [], settings) as pool,
+        _pool(load_of(request, existing, reference, data), request.study, [], settings) as pool,
     ):
         study = create.create_or_continue(
             database, request, reference, pool.describe(), existing, data.digest
@@ -170,6 +183,7 @@ def work(request: WorkRequest, settings: Settings) -> int:
             identity.check_worker_images(study, existing.spec, data.digest)
             load = Load(existing.spec.objective, data, False, space=existing.spec.space)
             with _pool(load, study, devices, settings) as pool:
+                _ = database.optuna
                 description = pool.describe(loading_check(signals, pool, options))
                 identity.check_worker(study, existing.spec, description, request.code)
                 versions.report_interrupted(database, existing, description.code, request.code)
@@ -177,19 +191,6 @@ def work(request: WorkRequest, settings: Settings) -> int:
                     existing.spec, code=description.code, data=replace(existing.spec.data, digest=data.digest)
                 )
                 return _run(database, replace(existing, spec=spec), pool, settings, request, signals)
-
-
-def host_data(settings: Settings, data: DataOptions, images: Path | None = None) -> DataOptions:
-    """Return a study's data options with the folders of this host, and the place of its data here if given.
-
-    Raises:
-        UsageError: `images` are given to a study without.
-    """
-    if images is not None:
-        if data.source is None:
-            raise UsageError("--data applies to studies of data of your own: leave it out")
-        data = replace(data, source=str(images.expanduser().absolute()))
-    return replace(data, data_dir=str(settings.data_dir), cache_dir=str(settings.cache_dir))
 
 
 def _checked(
@@ -200,31 +201,22 @@ def _checked(
     if existing is not None:
         check_design(existing.spec, request)
     check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
-    reference = _reference(request, existing)
+    reference = reference_of(request, existing)
     if existing is not None and existing.begun:
         raised = with_raised_epochs(existing, request)
         check_options(existing.name, raised.spec, request, reference)
     return existing, reference, host_data(settings, data_of(request, existing))
 
 
-def _reference(request: LaunchRequest, existing: LaunchedStudy | None) -> str:
-    if request.objective is not None:
-        return loader.resolve(request.objective)
-    if existing is not None:
-        check_objective_file(existing.spec.objective, existing.name)
-        return existing.spec.objective
-    try:
-        return loader.resolve(request.study)
-    except UnknownObjectiveError as exc:
-        raise UnknownObjectiveError(
-            f"study {request.study!r} is new and has no objective of that name: give --objective ({exc})"
-        ) from None
-
-
-def _pool(load: Load, study: str, devices: Sequence[Device], settings: Settings) -> TrainerPool:
+def _pool(
+    load: Load,
+    study: str,
+    devices: Sequence[Device],
+    settings: Settings,
+    template: StartTemplate = start_template,
+) -> TrainerPool:
     settings.make_home()
-    # Not in the study's own folder, whose name is unknown before the study is created.
-    return TrainerPool(load, devices, settings.home / "logs" / f"template-{study}-{os.getpid()}.log")
+    return TrainerPool(load, devices, template_log(study, settings.home), template)
 
 
 def loading_check(signals: SignalHandler, pool: TrainerPool, options: AgentOptions) -> Callable[[], None]:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from hpo import formatting
 from hpo.agent.image_data import images_in_use
-from hpo.agent.launch import host_data, loading_check
+from hpo.agent.launch import loading_check
+from hpo.agent.loads import host_data
 from hpo.agent.outages import training_retry
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -20,6 +21,17 @@ Numeric = FloatDistribution | IntDistribution
 
 _LONGEST = 40
 """Characters of user input that a message repeats."""
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """The overrides as a function of a space, which is equal to another one with the same overrides."""
+
+    overrides: tuple[str, ...]
+
+    def __call__(self, space: Mapping[str, BaseDistribution]) -> Space:
+        """Return the narrowed space; raises as `narrow_space`."""
+        return narrow_space(space, self.overrides)
 
 
 def narrow_space(space: Mapping[str, BaseDistribution], overrides: Sequence[str]) -> Space:

@@ -24,7 +24,7 @@ from hpo.trainer.messages import Finished, Imported, Loaded, Start, ToTrainer
 from hpo.trainer.pooled_trainer import PooledTrainer
 from hpo.trainer.template.current import CurrentTemplate, OfTrainer, StartTemplate
 from hpo.trainer.template.messages import Exited, Fork, Forked, Load, NotForked
-from hpo.trainer.template.process import TemplateProcess
+from hpo.trainer.template.process import start_template
 from objectives.description import Description
 from objectives.device import Device
 
@@ -46,7 +46,7 @@ class TrainerPool:
         load: Load,
         devices: Sequence[Device],
         log: Path,
-        start_template: StartTemplate = TemplateProcess,
+        start_template: StartTemplate = start_template,
     ) -> None:
         self.devices = list(devices)
         self._template = CurrentTemplate(load, log, start_template)

@@ -52,6 +52,11 @@ class Place:
         return self.data / "postmaster.pid"
 
 
+def disabled() -> bool:
+    """Whether this host must not run a server, as in the container image."""
+    return os.environ.get("HPO_EMBEDDED") == "off"
+
+
 def runs_as() -> dict[str, Any]:
     """Return `subprocess` options that run PostgreSQL as its system user, because it refuses to run as root."""
     if os.geteuid() != 0:

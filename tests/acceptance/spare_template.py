@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import BinaryIO, NoReturn
 
 from hpo.trainer import trainer  # noqa: F401 - a template imports it late
-from hpo.trainer.template import fork_server, process
+from hpo.trainer.template import fork_server, interpreter
 from tests.acceptance.forked_process import become, open_streams, run, show_arguments
 
 MODULE = fork_server.__name__
@@ -42,15 +42,15 @@ class SpareTemplate:
             _run_template(theirs)
         theirs.close()
         self._code: int | None = None
-        self._start_interpreter = process.start_interpreter
-        process.start_interpreter = self._start  # type: ignore[assignment]
+        self._start_interpreter = interpreter.start_interpreter
+        interpreter.start_interpreter = self._start  # type: ignore[assignment]
 
     def _start(
         self, descriptors: tuple[int, int], output: BinaryIO
     ) -> SpareTemplate | subprocess.Popen[bytes]:
-        process.start_interpreter = self._start_interpreter
+        interpreter.start_interpreter = self._start_interpreter
         try:
-            self._connection.send(process.template_environment())
+            self._connection.send(interpreter.template_environment())
             for descriptor in (*descriptors, output.fileno()):
                 reduction.send_handle(self._connection, descriptor, self.pid)
         except OSError:

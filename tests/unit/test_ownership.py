@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpo.agent import launch
+from hpo.agent.loads import reference_of
 from hpo.errors import ObjectiveFileError, UnknownObjectiveError
 from hpo.options.launch_request import LaunchRequest
 from hpo.ownership import make_private_folder, open_private, replaceable_by_others
@@ -90,9 +90,9 @@ def test_objective_file_of_a_study_is_loaded_only_on_request(file: Path) -> None
     reference = f"{file}:Mine"
     study: Any = SimpleNamespace(name="s", spec=SimpleNamespace(objective=reference))
     with pytest.raises(ObjectiveFileError, match=rf"hpo launch --study s --objective {reference}") as caught:
-        launch._reference(LaunchRequest(study="s"), study)
+        reference_of(LaunchRequest(study="s"), study)
     assert "\n" not in str(caught.value)
-    assert launch._reference(LaunchRequest(study="s", objective=reference), study) == reference
+    assert reference_of(LaunchRequest(study="s", objective=reference), study) == reference
 
 
 def test_objective_file_that_is_named_with_a_tilde_is_checked(

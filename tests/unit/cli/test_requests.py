@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -23,13 +24,14 @@ def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[object
     """Replaces launch and retrain by a function that records its calls and returns 130."""
     calls: list[tuple[object, ...]] = []
 
-    def record(*arguments: object) -> int:
-        calls.append(arguments)
+    def record(request: object, settings: object, _early: object = None) -> int:
+        calls.append((request, settings))
         return 130
 
     launch, retrain = ModuleType("hpo.agent.launch"), ModuleType("hpo.retrain.retrain")
     launch.launch, launch.work, retrain.retrain = record, record, record  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hpo.agent.launch", launch)
+    monkeypatch.setattr("hpo.engines.base.EarlyTemplate", nullcontext)
     monkeypatch.setitem(sys.modules, "hpo.retrain.retrain", retrain)
     for name in ("HPO_STORAGE", "HPO_DATA_DIR", "HPO_WORKERS", "HPO_STUDY", "HPO_GPUS", "HPO_DEVICE"):
         monkeypatch.delenv(name, raising=False)

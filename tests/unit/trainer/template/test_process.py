@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.trainer.template.process import template_environment
+from hpo.trainer.template.interpreter import template_environment
 
 
 def test_nothing_in_it_leads_to_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
