@@ -11,7 +11,8 @@ from hpo import formatting
 from hpo.ablation.cost import cost_of, lines_of
 from hpo.ablation.experiment import Experiment, read_experiment, settings_of, store
 from hpo.agent.image_data import images_in_use
-from hpo.agent.launch import host_data, launch
+from hpo.agent.launch import launch
+from hpo.agent.loads import host_data
 from hpo.analysis.ablation.effects import Ablation
 from hpo.devices.slots import plan_here
 from hpo.document.files import write_document
