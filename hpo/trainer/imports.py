@@ -32,6 +32,9 @@ class ImportWatch:
     def found(self, reference: str) -> Imported:
         """Return the modules that the objective of this reference has imported meanwhile."""
         new = sys.modules.keys() - self._modules
+        if all(name.partition(".")[0] in sys.stdlib_module_names for name in new):
+            # The objective's files need not be read to know that none is an installed one.
+            return Imported(())
         named = dict.fromkeys([*loader.imports(reference), *FRAMEWORKS])
         modules = tuple(name for name in named if name in new and _is_installed(name))
         return Imported(modules, self._obstacle(reference, new) if modules else "")
