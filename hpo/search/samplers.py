@@ -5,17 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 
 from hpo.errors import MissingDependencyError
 from hpo.options.defaults import CURVES
 from hpo.search.cmaes_state import StoredCmaEsSampler
 from hpo.search.curve_model.sampler import CurveSampler, Propose
+from hpo.search.remembering_tpe import Memory, RememberingTPESampler
 from hpo.search.repeatable import NumberedQMCSampler, RepeatableSampler
 from hpo.search.spec import StudySpec
 from hpo.search.starting.belief import BelievingSampler
@@ -30,8 +31,8 @@ T = TypeVar("T")
 class Sampler:
     """An entry of `SAMPLERS`."""
 
-    build: Callable[[StudySpec, int], BaseSampler]
-    """Function of a study's spec and a seed."""
+    build: Callable[[StudySpec], Callable[..., BaseSampler]]
+    """Function of a study's spec that returns one of a `seed`."""
     learns: bool = True
     """Whether what it proposes depends on the trials that have ended."""
     believes: bool = False
@@ -45,8 +46,9 @@ class Sampler:
 SAMPLERS = {
     # Parameters that are active together are modelled together.
     "tpe": Sampler(
-        lambda spec, seed: TPESampler(
-            seed=seed,
+        lambda spec: partial(
+            RememberingTPESampler,
+            Memory(),
             n_startup_trials=spec.startup,
             group=bool(conditions_of(spec.space)),
             # Groups need it; by default one objective has it, and two have not.
@@ -56,12 +58,12 @@ SAMPLERS = {
         subsamples=True,
     ),
     # The model belongs to an agent (`hpo.agent.store.advisor`), which reads the curves.
-    CURVES: Sampler(lambda _, seed: RandomSampler(seed=seed)),
-    "random": Sampler(lambda _, seed: RandomSampler(seed=seed), learns=False),
+    CURVES: Sampler(lambda _: RandomSampler),
+    "random": Sampler(lambda _: RandomSampler, learns=False),
     # Conditional parameters are left to a random sampler by the others, with a warning in every trial.
     "gp": Sampler(
-        lambda spec, seed: GPSampler(
-            seed=seed,
+        lambda spec: partial(
+            GPSampler,
             n_startup_trials=spec.startup,
             warn_independent_sampling=not conditions_of(spec.space),
         ),
@@ -69,16 +71,17 @@ SAMPLERS = {
     ),
     # It leaves choices to a random sampler, and would warn of each in every trial.
     "cmaes": Sampler(
-        lambda spec, seed: StoredCmaEsSampler(
-            seed=seed, n_startup_trials=spec.startup, warn_independent_sampling=False
+        lambda spec: partial(
+            StoredCmaEsSampler, n_startup_trials=spec.startup, warn_independent_sampling=False
         )
     ),
     # All trials share one scrambled sequence, so they must not differ in its seed.
     "qmc": Sampler(
-        lambda spec, seed: NumberedQMCSampler(spec.space, spec.seed, RandomSampler(seed=seed)), learns=False
+        lambda spec: lambda seed: NumberedQMCSampler(spec.space, spec.seed, RandomSampler(seed=seed)),
+        learns=False,
     ),
     # Each trial is given its configuration under the study's lock (`storage.configurations`), so nothing is left to it.
-    "grid": Sampler(lambda _, seed: RandomSampler(seed=seed), learns=False),
+    "grid": Sampler(lambda _: RandomSampler, learns=False),
 }
 
 
@@ -128,14 +131,14 @@ def random_sampler(spec: StudySpec) -> BaseSampler:
 
 
 def _repeatable(sampler: Sampler, spec: StudySpec) -> BaseSampler:
-    build = without_experimental_warnings(sampler.build)
+    build = without_experimental_warnings(sampler.build(spec))
     believed = starting_points(spec) if sampler.believes and not spec.open_space else []
     if not believed:
-        return RepeatableSampler(lambda seed: build(spec, seed), spec.seed, spec.space)
+        return RepeatableSampler(lambda seed: build(seed=seed), spec.seed, spec.space)
 
     def believing(seed: int) -> BaseSampler:
         return BelievingSampler(
-            build(spec, seed), space=spec.space, believed=believed, trials=spec.startup, seed=seed
+            build(seed=seed), space=spec.space, believed=believed, trials=spec.startup, seed=seed
         )
 
     return RepeatableSampler(believing, spec.seed, spec.space)
