@@ -85,27 +85,37 @@ def place(connection: Connection, attempt_id: int, slot: int, device: str) -> No
         raise LeaseLostError
 
 
+_BEGIN = text(
+    # Updated and so locked first, as `guard` does: the rest waits for this row.
+    "WITH held AS (UPDATE hpo.attempts SET pid = :pid, resumed_from = :r"
+    "  WHERE attempt_id = :a AND ended_at IS NULL RETURNING reservation_id),"
+    " forgotten AS (DELETE FROM hpo.epochs e USING held"
+    "  WHERE e.reservation_id = held.reservation_id AND e.epoch > :r),"
+    " trial AS (UPDATE hpo.trials t SET epochs = :r FROM held"
+    "  WHERE t.reservation_id = held.reservation_id AND t.epochs > :r),"
+    " open AS (SELECT o.trial_id, EXISTS (SELECT FROM public.trial_intermediate_values v"
+    "   WHERE v.trial_id = o.trial_id AND v.step > :r) AS trained_further"
+    "  FROM held JOIN hpo.trials t USING (reservation_id) JOIN public.trials o USING (trial_id)"
+    "  WHERE o.state = 'RUNNING'),"
+    " rungs AS (DELETE FROM public.trial_system_attributes s USING open"
+    f"  WHERE s.trial_id = open.trial_id AND trained_further AND starts_with(s.key, '{RUNG_PREFIX}')),"
+    " reports AS (DELETE FROM public.trial_intermediate_values v USING open"
+    "  WHERE v.trial_id = open.trial_id AND (v.step > :r OR :r = 0))"
+    " SELECT 1 FROM held"
+)
+
+
 def begin(connection: Connection, attempt_id: int, pid: int, resumed_from: int) -> None:
-    """Store the trainer's process id and the epoch that the attempt resumes from.
+    """Store the trainer's process id and the epoch that the attempt resumes from, in a single statement.
 
     Later epochs of earlier attempts are trained again: they are deleted, in Optuna too, with what its pruners noted
     on them, so that the history of a trial is always that of its state.
+
+    Raises:
+        LeaseLostError: another agent has ended the attempt.
     """
-    reservation_id = guard(connection, attempt_id)
-    for statement in (
-        "UPDATE hpo.attempts SET pid = :pid, resumed_from = :r WHERE attempt_id = :a",
-        "DELETE FROM hpo.epochs WHERE reservation_id = :t AND epoch > :r",
-        "UPDATE hpo.trials SET epochs = least(epochs, :r) WHERE reservation_id = :t",
-        "DELETE FROM trial_system_attributes s USING trials o, hpo.trials t WHERE t.reservation_id = :t"
-        " AND o.trial_id = t.trial_id AND o.state = 'RUNNING' AND s.trial_id = o.trial_id"
-        f" AND starts_with(s.key, '{RUNG_PREFIX}') AND EXISTS"
-        " (SELECT 1 FROM trial_intermediate_values v WHERE v.trial_id = o.trial_id AND v.step > :r)",
-        "DELETE FROM trial_intermediate_values v USING trials o, hpo.trials t WHERE t.reservation_id = :t"
-        " AND o.trial_id = t.trial_id AND o.state = 'RUNNING' AND v.trial_id = o.trial_id AND (v.step > :r OR :r = 0)",
-    ):
-        connection.execute(
-            text(statement), {"a": attempt_id, "t": reservation_id, "pid": pid, "r": resumed_from}
-        )
+    if not connection.execute(_BEGIN, {"a": attempt_id, "pid": pid, "r": resumed_from}).all():
+        raise LeaseLostError
 
 
 def hold(connection: Connection, attempt_id: int) -> None:
@@ -130,7 +140,7 @@ def unhold(connection: Connection, agent_id: int) -> None:
     )
 
 
-_RECORD = (
+RECORD = (
     # Updated and so locked first, as `guard` does: the rest waits for this row.
     "WITH held AS (UPDATE hpo.attempts SET epochs = greatest(epochs, :last - coalesce(resumed_from, 0))"
     "  WHERE attempt_id = :a AND ended_at IS NULL RETURNING reservation_id),"
@@ -144,8 +154,20 @@ _RECORD = (
     "  metrics = excluded.metrics, seconds = excluded.seconds, created_at = clock_timestamp()"
     "  WHERE epochs.attempt_id <> excluded.attempt_id AND epochs.metrics <> excluded.metrics"
     "  RETURNING epoch, metrics)"
-    " SELECT held.reservation_id, written.epoch, written.metrics FROM held LEFT JOIN written ON true"
 )
+"""Beginning of a statement that stores epochs, with the values of `recorded`; `written` are those that count."""
+
+
+def recorded(attempt_id: int, epochs: Mapping[int, tuple[Mapping[str, float], float]]) -> dict[str, Any]:
+    """Return the values of `RECORD` for epochs with their metrics and seconds."""
+    numbers = sorted(epochs)
+    return {
+        "a": attempt_id,
+        "last": numbers[-1],
+        "epochs": numbers,
+        "metrics": [_metrics_json(epochs[epoch][0]) for epoch in numbers],
+        "seconds": [epochs[epoch][1] for epoch in numbers],
+    }
 
 
 def record(
@@ -160,24 +182,15 @@ def record(
     if not first:
         guard(connection, attempt_id)
         return {}
-    numbers = sorted(first)
-    rows = connection.execute(
-        text(_RECORD),
-        {
-            "a": attempt_id,
-            "last": numbers[-1],
-            "epochs": numbers,
-            "metrics": [_metrics_json(first[epoch][0]) for epoch in numbers],
-            "seconds": [first[epoch][1] for epoch in numbers],
-        },
-    ).all()
+    found = "SELECT held.reservation_id, written.epoch, written.metrics FROM held LEFT JOIN written ON true"
+    rows = connection.execute(text(f"{RECORD} {found}"), recorded(attempt_id, first)).all()
     if not rows:
         raise LeaseLostError
     stored = {row.epoch: read_metrics(row.metrics) for row in rows if row.epoch is not None}
-    if len(stored) < len(numbers):
+    if len(stored) < len(first):
         known = connection.execute(
             text("SELECT epoch, metrics FROM hpo.epochs WHERE reservation_id = :t AND epoch = ANY(:n)"),
-            {"t": rows[0].reservation_id, "n": [epoch for epoch in numbers if epoch not in stored]},
+            {"t": rows[0].reservation_id, "n": sorted(first.keys() - stored.keys())},
         )
         stored |= {row.epoch: read_metrics(row.metrics) for row in known}
     return stored

@@ -165,6 +165,22 @@ def decided_at(study_id: str) -> str:
     )
 
 
+DECIDE = (
+    "UPDATE hpo.trials t SET outcome = :o, value = :v, error = nullif(:e, ''), traceback = nullif(:tb, ''),"
+    # A trial that is paused and ends by itself, or by hand, does not go on when the study is extended.
+    f" paused_epoch = NULL, paused_score = NULL, decided_at = {decided_at('t.study_id')}"
+)
+"""Beginning of a statement that decides trials `t`, with the values of `decision`."""
+
+
+def decision(
+    outcome: Outcome, value: float | None, error: str | None, traceback: str | None
+) -> dict[str, Any]:
+    """Return the values of a decision; one that is not finite is not stored."""
+    finite = value if value is not None and math.isfinite(value) else None
+    return {"o": outcome, "v": finite, "e": error, "tb": traceback}
+
+
 def decide(
     connection: Connection,
     reservation_id: int,
@@ -174,15 +190,9 @@ def decide(
     traceback: str | None,
 ) -> bool:
     """Decide a trial; False if it was decided before, which changes nothing."""
-    finite = value if value is not None and math.isfinite(value) else None
     result = connection.execute(
-        text(
-            "UPDATE hpo.trials SET outcome = :o, value = :v, error = nullif(:e, ''), traceback = nullif(:tb, ''),"
-            # A trial that is paused and ends by itself, or by hand, does not go on when the study is extended.
-            f" paused_epoch = NULL, paused_score = NULL, decided_at = {decided_at('trials.study_id')}"
-            " WHERE reservation_id = :t AND outcome IS NULL"
-        ),
-        {"t": reservation_id, "o": outcome, "v": finite, "e": error, "tb": traceback},
+        text(f"{DECIDE} WHERE t.reservation_id = :t AND t.outcome IS NULL"),
+        {"t": reservation_id, **decision(outcome, value, error, traceback)},
     )
     return bool(result.rowcount)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection as Connection  # also for modules that only pass a connection on
 from sqlalchemy import Engine, create_engine, event, text
@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
+from storage.connection.autocommit import autocommitting
 from storage.connection.pooler import (
     refuse_transaction_pooling,
     unsuitable_pooler,
@@ -130,7 +131,7 @@ class Database:
         """Run `work`, a single statement, without a transaction, which would cost two round trips; retry it."""
 
         def once() -> T:
-            with self.engine.connect() as connection, _autocommitting(connection):
+            with autocommitting(self.engine) as connection:
                 return work(connection)
 
         return self.retried(once, retry)
@@ -184,21 +185,6 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@contextmanager
-def _autocommitting(connection: Connection) -> Iterator[None]:
-    """Let each statement in this block commit itself.
-
-    Not SQLAlchemy's isolation level AUTOCOMMIT: its end sets the level of the session, in a statement of its own.
-    """
-    driver: Any = connection.connection.dbapi_connection
-    driver.autocommit = True
-    try:
-        yield
-    finally:
-        if not driver.closed:
-            driver.autocommit = False
 
 
 def open_database(

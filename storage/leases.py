@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from hpo.outcomes import Outcome
 from storage import attempts, budget
 from storage.attempts import LeaseLostError
+from storage.optuna import closing
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,26 @@ def reap(connection: Connection, overdue: Mapping[int, SuspectLease], max_lost: 
     return ended
 
 
+@dataclass(frozen=True)
+class Settled:
+    """A trial that was settled."""
+
+    trial_id: int | None
+    """Optuna's id; None if the trial had not been created."""
+    told: bool
+    """Whether Optuna has the outcome."""
+
+
+_SETTLE = text(
+    # Updated and so locked first, as `attempts.guard` does: the rest waits for this row.
+    "WITH ended AS (UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = :o, error = nullif(:e, '')"
+    "  WHERE attempt_id = :a AND ended_at IS NULL RETURNING reservation_id),"
+    f" decided AS ({budget.DECIDE}, told_optuna = {closing.TELLS} FROM ended"
+    "  WHERE t.reservation_id = ended.reservation_id AND t.outcome IS NULL RETURNING t.trial_id),"
+    f"{closing.CLOSE} SELECT (SELECT trial_id FROM decided) AS trial_id FROM ended"
+)
+
+
 def settle(
     connection: Connection,
     attempt_id: int,
@@ -112,22 +133,28 @@ def settle(
     value: float | None,
     error: str | None = None,
     traceback: str | None = None,
-) -> None:
-    """Decide the attempt's trial and end the attempt; can be repeated.
+) -> Settled:
+    """Decide the attempt's trial, in Optuna too, and end the attempt: all in one statement, which can be repeated.
 
     Raises:
         LeaseLostError: another agent has ended the attempt.
     """
-    row = connection.execute(
-        text("SELECT reservation_id, ended_at, outcome FROM hpo.attempts WHERE attempt_id = :a FOR UPDATE"),
-        {"a": attempt_id},
+    values = budget.decision(outcome, value, error, traceback)
+    state = closing.closing_state(outcome, values["v"])
+    row = connection.execute(_SETTLE, {"a": attempt_id, "state": state, **values}).one_or_none()
+    if row is not None:
+        return Settled(trial_id=row.trial_id, told=state is not None)
+    # It may have been settled by a statement whose answer was lost.
+    known = connection.execute(
+        text(
+            "SELECT t.trial_id FROM hpo.attempts a JOIN hpo.trials t USING (reservation_id)"
+            " WHERE a.attempt_id = :a AND a.ended_at IS NOT NULL AND a.outcome = :o"
+        ),
+        {"a": attempt_id, "o": outcome},
     ).one_or_none()
-    if row is None or (row.ended_at is not None and row.outcome != outcome):
+    if known is None:
         raise LeaseLostError
-    if row.ended_at is not None:
-        return
-    budget.decide(connection, row.reservation_id, outcome, value, error, traceback)
-    attempts.end(connection, [attempt_id], outcome, error)
+    return Settled(trial_id=known.trial_id, told=state is not None)
 
 
 def kill(

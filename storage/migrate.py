@@ -76,7 +76,8 @@ def current_revision(connection: Connection) -> str | None:
 def optuna_storage(url: URL, *, create: bool) -> RDBStorage:
     """Return Optuna's storage on `url`; raises StorageUrlError if another version of Optuna made its tables."""
     from optuna.exceptions import StorageInternalError
-    from optuna.storages import RDBStorage
+
+    from storage.optuna.bulk_storage import BulkStorage
 
     # Its warnings are whole statements, with their parameters, that it tries again; errors are raised all the same.
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
@@ -85,7 +86,7 @@ def optuna_storage(url: URL, *, create: bool) -> RDBStorage:
         kept = {name: options[name] for name in ("connect_args", "pool_events")}
         options = {"poolclass": NullPool, **kept}
     try:
-        return RDBStorage(full_url(url), engine_kwargs=options, skip_table_creation=not create)
+        return BulkStorage(full_url(url), engine_kwargs=options, skip_table_creation=not create)
     except StorageInternalError as error:
         if sqlstate(error) != MISSING_RIGHTS:
             raise

@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 """Seconds between two reads of the study's state and counts."""
 
+SHORTEST_POLL_SECONDS = 0.1
+"""Seconds between two such reads where trials end all the time; otherwise one follows each end at once."""
+
 SWEEP_SECONDS = 30.0
 """Seconds between two searches for trials and logs of dead agents."""
 
@@ -82,7 +85,7 @@ class Agent(Workload[RunningAttempt]):
         self._rungs = Rungs(store, supervisor, attempts)
         self._seen = (0, 0)
         """Failed and rejected trials when it was last checked whether to stop."""
-        self._poll_at = self._sweep_at = self._paused_at = 0.0
+        self._poll_at = self._polled_at = self._sweep_at = self._paused_at = 0.0
 
     def run(self) -> ExitCode:
         """Train until the budget is spent.
@@ -112,8 +115,11 @@ class Agent(Workload[RunningAttempt]):
             self._sweep_at = now + SWEEP_SECONDS
             self._cleanup.keep_orphaned_logs(self._attempts.held(), self._store.times.lease_seconds)
             self._cleanup.remove_checkpoints()
-        if now >= self._poll_at or self._settlement.changed:
-            self._poll_at, self._settlement.changed = now + POLL_SECONDS, False
+        if self._settlement.changed:
+            self._poll_at = min(self._poll_at, self._polled_at + SHORTEST_POLL_SECONDS)
+        if now >= self._poll_at:
+            self._polled_at, self._settlement.changed = now, False
+            self._poll_at = now + POLL_SECONDS
             self._store.reap_expired()
             self._store.note_data(self._supervisor.pool.versions.get(DATA, ""))
             self._apply(self._store.refresh())

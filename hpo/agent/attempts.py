@@ -143,7 +143,8 @@ class AttemptTable:
             if claim.params is None or claim.untrained:
                 # Not trained yet: the folder is of another database whose reservations had the same numbers.
                 folder = self._cleanup.checkpoints_of(claim.reservation_id)
-                self._store.files.while_held(claim.attempt_id, folder.delete)
+                if folder.path.exists():
+                    self._store.files.while_held(claim.attempt_id, folder.delete)
             trial = self._sample(claim)
             if trial is not None:
                 self.prefetcher.record_claim(time.monotonic() - began_at)

@@ -76,7 +76,7 @@ class Asking:
         before = dict(trial._cached_frozen_trial.params)
         found = _suggestion(trial, name, distribution)
         storage = trial.storage
-        if not isinstance(storage, _Unwritten) or name not in storage.internal or name in trial._fixed_params:
+        if not isinstance(storage, Unwritten) or name not in storage.internal or name in trial._fixed_params:
             # It was drawn earlier, or asked for.
             return found
         if not is_countable(distribution):
@@ -96,7 +96,7 @@ class Asking:
         return Suggestion(value, storage.internal[name])
 
 
-class _Unwritten(ForwardingStorage):
+class Unwritten(ForwardingStorage):
     """A storage that keeps the parameters of one trial to itself."""
 
     def __init__(self, storage: optuna.storages.BaseStorage) -> None:
@@ -116,7 +116,7 @@ class _Unwritten(ForwardingStorage):
 def unwritten(study: optuna.Study, trial_id: int) -> optuna.Trial:
     """Return a trial that keeps its new parameters to itself."""
     trial = optuna.Trial(study, trial_id)
-    trial.storage = _Unwritten(trial.storage)
+    trial.storage = Unwritten(trial.storage)
     return trial
 
 
@@ -125,7 +125,7 @@ def _suggestion(trial: optuna.Trial, name: str, distribution: BaseDistribution) 
         _fit(trial, name, distribution)
     with np.errstate(**QUIET):
         value = suggested(trial, name, distribution)
-    internal = trial.storage.internal.get(name) if isinstance(trial.storage, _Unwritten) else None
+    internal = trial.storage.internal.get(name) if isinstance(trial.storage, Unwritten) else None
     # Optuna has the value if it was drawn earlier.
     return Suggestion(value, distribution.to_internal_repr(value) if internal is None else internal)
 

@@ -10,6 +10,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,19 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.errors import HpoError
 from hpo.outcomes import Outcome
-from hpo.search.asking import QUIET, STARTING_ATTRIBUTE, Asking, declared, suggested, unwritten
+from hpo.search.asking import QUIET, STARTING_ATTRIBUTE, Asking, Unwritten, suggested
 from hpo.search.curve_model.sampler import Propose
 from hpo.search.front_storage import FrontStorage
 from hpo.search.paused_trials import PausedTrials
+from hpo.search.proposing import Proposal, proposing
 from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS, build_sampler, random_sampler
 from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
-from hpo.search.starting.starting_points import starting_point
+from hpo.search.starting.starting_points import starting_points
 from hpo.search.subsampled_storage import SubsampledStorage
 from objectives.base import Params
-from objectives.spaces.space import is_active, missing, parents_first
+from objectives.spaces.space import is_active, parents_first
 from storage.attempts import RUNG_PREFIX
 from storage.claims import Claim
 from storage.connection.retry import is_of_database
@@ -91,30 +93,20 @@ class Search:
 
     def create(self, claim: Claim) -> tuple[int, int]:
         """Create a running trial for a reservation and return Optuna's trial_id and number."""
-        point = starting_point(self._spec, claim.ordinal)
-        attributes: dict[str, Any] = {} if point is None else {"fixed_params": point}
-        if point is not None and self._spec.open_space:
-            attributes[STARTING_ATTRIBUTE] = True
+        first = self.first_attributes
         template = create_trial(
             state=TrialState.RUNNING,
             user_attrs={RESERVATION_ATTRIBUTE: claim.reservation_id},
-            system_attrs=attributes,
+            system_attrs=first[claim.ordinal] if claim.ordinal < len(first) else {},
         )
         trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
         return trial_id, self._storage.get_trial_number_from_id(trial_id)
 
-    def suggest(self, trial_id: int, taken_over: bool = False) -> Params:
-        """Return a value for every active parameter of the space; values that the trial has already are kept.
-
-        An earlier agent of a trial that was `taken_over` may set values at the same time. Optuna keeps the first value
-        of a parameter and reports nothing, so the kept values are read back; they may make other parameters active.
-        """
-        params = self._sample(trial_id)
-        if not taken_over:
-            return params
-        while missing(self._spec.space, kept := self._storage.get_trial(trial_id).params):
-            self._sample(trial_id)
-        return self._active(lambda name, dist: declared(dist, kept[name]))
+    @cached_property
+    def first_attributes(self) -> list[dict[str, Any]]:
+        """System attributes of the study's first trials, in their order: the configurations that they get."""
+        marks = {STARTING_ATTRIBUTE: True} if self._spec.open_space else {}
+        return [{"fixed_params": point, **marks} for point in starting_points(self._spec)]
 
     def assign(self, trial_id: int, params: Mapping[str, Any]) -> Params:
         """Return a configuration that a trial was created with, and write it; parameters may be missing."""
@@ -126,16 +118,10 @@ class Search:
         """Return the values that a trial was created or enqueued with."""
         return dict(self._storage.get_trial(trial_id).system_attrs.get("fixed_params", {}))
 
-    def propose(self, trial_id: int) -> Params:
-        """Return the configuration that `suggest` would return and write."""
-        return self._sample(trial_id, unwritten)
-
-    def _sample(
-        self, trial_id: int, begin: Callable[[optuna.Study, int], optuna.Trial] = optuna.Trial
-    ) -> Params:
+    def propose(self, trial_id: int) -> Proposal:
+        """Return a value for every active parameter of the space; values that the trial has already are kept."""
         try:
-            # A copy of the study, because it caches the trials that it read first.
-            return self._suggest_by(begin(copy.copy(self._proposing), trial_id))
+            return self._propose_by(proposing(self._proposing, trial_id))
         except UpdateFinishedTrialError:
             raise
         except Exception as exc:
@@ -143,11 +129,13 @@ class Search:
                 raise
             # Values of other trials may exceed the sampler's arithmetic: this one is drawn at random.
             log.warning(f"the sampler failed ({type(exc).__name__}: {exc}): a trial is sampled at random")
-        return self._suggest_by(begin(self._at_random(), trial_id))
+        return self._propose_by(proposing(self._at_random(), trial_id))
 
-    def _suggest_by(self, trial: optuna.Trial) -> Params:
+    def _propose_by(self, trial: optuna.Trial) -> Proposal:
         with np.errstate(**QUIET):
-            return self._active(lambda name, dist: suggested(trial, name, dist))
+            params = self._active(lambda name, dist: suggested(trial, name, dist))
+        assert isinstance(trial.storage, Unwritten)
+        return Proposal(params=params, unwritten=dict(trial.storage.internal))
 
     def _active(self, value: Callable[[str, BaseDistribution], Any]) -> Params:
         """Return the value of each active parameter in the order of the space; parents are asked for first."""
@@ -164,8 +152,7 @@ class Search:
 
     def take_over(self, trial_id: int) -> None:
         """Refresh a trial that another process may have created or trained; start a waiting one."""
-        self._judged.pop(trial_id, None)
-        self.asking.forget(trial_id)
+        self.forget(trial_id)
         # Optuna's cache never reads a closed trial again, and this one may have been opened since.
         self._forget(trial_id)
         # It writes only to trials that it has read.
@@ -242,5 +229,9 @@ class Search:
         state = TrialState[outcome.optuna_state]
         values = value if state is TrialState.COMPLETE else None
         self._study.tell(number, values, state=state, skip_if_finished=True)
+        self.forget(trial_id)
+
+    def forget(self, trial_id: int) -> None:
+        """Forget the reports and parameters of a trial that has ended, or that another process may have trained."""
         self._judged.pop(trial_id, None)
         self.asking.forget(trial_id)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from hpo.outcomes import Outcome
 from storage import budget
 from storage.freeze_thaw import rungs
-from storage.optuna import trials as optuna_trials
+from storage.optuna import closing
 from storage.repeats import IS_REPEAT
 
 
@@ -68,7 +68,7 @@ def end(connection: Connection, study_id: int) -> None:
         ),
         {**values, "pruned": Outcome.PRUNED},
     )
-    optuna_trials.prune(connection, [trial_id for trial_id in ended.scalars() if trial_id is not None])
+    closing.prune(connection, [trial_id for trial_id in ended.scalars() if trial_id is not None])
 
 
 def reopen(connection: Connection, study_id: int) -> int:
@@ -88,7 +88,7 @@ def reopen(connection: Connection, study_id: int) -> int:
         {"s": study_id, "pruned": Outcome.PRUNED},
     )
     trial_ids = list(reopened.scalars())
-    optuna_trials.reopen(connection, [trial_id for trial_id in trial_ids if trial_id is not None])
+    closing.reopen(connection, [trial_id for trial_id in trial_ids if trial_id is not None])
     return len(trial_ids)
 
 
@@ -114,7 +114,7 @@ def extend(connection: Connection, study_id: int, epoch: int) -> int:
         {"s": study_id, "e": epoch, "complete": Outcome.COMPLETE},
     )
     trial_ids = list(reopened.scalars())
-    optuna_trials.reopen(connection, [trial_id for trial_id in trial_ids if trial_id is not None])
+    closing.reopen(connection, [trial_id for trial_id in trial_ids if trial_id is not None])
     return len(trial_ids)
 
 

@@ -7,7 +7,8 @@ import json
 from sqlalchemy import Connection, text
 
 from storage.figures import FIGURE
-from storage.optuna.trials import IMPORT_ATTRIBUTE, prune
+from storage.optuna.closing import prune
+from storage.optuna.trials import IMPORT_ATTRIBUTE
 
 _PAIRS = (
     " FROM unnest(CAST(:ids AS integer[])) WITH ORDINALITY AS o (trial_id, place)"

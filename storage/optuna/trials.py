@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -193,37 +191,6 @@ def _pending(
         PendingTell(row.reservation_id, row.trial_id, row.number, Outcome(row.outcome), row.value)
         for row in rows
     ]
-
-
-def prune(connection: Connection, trial_ids: Sequence[int]) -> None:
-    """Close open trials as pruned, as `study.tell` does, but all at once: each gets its last report as its value."""
-    connection.execute(
-        text(
-            "WITH closed AS (UPDATE public.trials SET state = 'PRUNED', datetime_complete = :now"
-            "  WHERE trial_id = ANY(:ids) AND state = 'RUNNING' RETURNING trial_id),"
-            " last AS (SELECT DISTINCT ON (trial_id) v.* FROM public.trial_intermediate_values v"
-            "  JOIN closed USING (trial_id) ORDER BY trial_id, step DESC)"
-            " INSERT INTO public.trial_values (trial_id, objective, value, value_type)"
-            " SELECT trial_id, 0, intermediate_value,"
-            "  CAST(CAST(intermediate_value_type AS text) AS trialvaluetype)"
-            " FROM last WHERE intermediate_value_type <> 'NAN'"
-            " ON CONFLICT (trial_id, objective) DO UPDATE SET value = excluded.value, value_type = excluded.value_type"
-        ),
-        # Optuna stores local times.
-        {"ids": list(trial_ids), "now": datetime.now()},
-    )
-
-
-def reopen(connection: Connection, trial_ids: Sequence[int]) -> None:
-    """Open trials again, with their reports: Optuna itself never changes a trial that it has closed."""
-    connection.execute(
-        text(
-            "WITH opened AS (UPDATE public.trials SET state = 'RUNNING', datetime_complete = NULL"
-            "  WHERE trial_id = ANY(:ids) AND state IN ('PRUNED', 'COMPLETE') RETURNING trial_id)"
-            " DELETE FROM public.trial_values v USING opened WHERE v.trial_id = opened.trial_id"
-        ),
-        {"ids": list(trial_ids)},
-    )
 
 
 def mark_told(connection: Connection, reservation_id: int) -> None:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optuna.distributions import (
-    BaseDistribution,
-    check_distribution_compatibility,
-    distribution_to_json,
-    json_to_distribution,
-)
+from optuna.distributions import distribution_to_json, json_to_distribution
 
 from hpo.agent.store.errors import TrialFinishedError
+from hpo.agent.store.parameter_kinds import ParameterKinds
 from hpo.agent.store.study_session import StudySession
 from hpo.search.asking import Asking
 from hpo.search.open_overrides import narrowed
 from hpo.search.optuna_study import CONSTRAINT
-from hpo.search.space import describe_distribution
 from hpo.trainer.messages import Annotate, Constrain
 from objectives.base import Params
 from objectives.spaces.choices import stored_distribution
@@ -31,10 +26,9 @@ class OpenTrials:
     ) -> None:
         """`narrowing` are the texts of `--param`."""
         self._session = session
-        self._study_id = study_id
         self._asking = asking
         self._narrowing = narrowing
-        self._known: dict[str, BaseDistribution] = {}
+        self._kinds = ParameterKinds(session, study_id)
 
     def suggest(self, attempt_id: int, trial_id: int, name: str, distribution: str, params: Params) -> Params:
         """Sample a parameter of a trial that has `params`; return them with it.
@@ -45,7 +39,7 @@ class OpenTrials:
             LeaseLostError, TrialFinishedError: the trial is another agent's, or closed.
         """
         found = narrowed(name, stored_distribution(json_to_distribution(distribution)), self._narrowing)
-        self._check_kind(name, found)
+        self._kinds.check({name: found}, [name])
         drawn = self._session.call(lambda: self._asking.suggest(trial_id, name, found))
         params = {**params, name: drawn.value}
         written = (name, drawn.internal, distribution_to_json(found), params)
@@ -67,17 +61,3 @@ class OpenTrials:
             is_open = self._session.statement(write, attempt_id, "system", key, event.value, once=True)
         if not is_open:
             raise TrialFinishedError
-
-    def _check_kind(self, name: str, distribution: BaseDistribution) -> None:
-        if name not in self._known:
-            stored = self._session.statement(live_trials.first_distribution, self._study_id, name)
-            self._known[name] = distribution if stored is None else json_to_distribution(stored)
-        known = self._known[name]
-        try:
-            check_distribution_compatibility(known, distribution)
-        except ValueError as exc:
-            raise ValueError(
-                f"parameter {name!r} was {describe_distribution(known)} when the study first asked for it, and is now"
-                f" {describe_distribution(distribution)}: give parameters of other choices or of another kind a name of"
-                " their own"
-            ) from exc

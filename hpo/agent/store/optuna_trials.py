@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from optuna.distributions import distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.agent.store.errors import TrialFinishedError
+from hpo.agent.store.parameter_kinds import ParameterKinds
 from hpo.agent.store.study_session import StudySession
 from hpo.errors import StudyConflictError
 from hpo.options.defaults import GRID
@@ -20,6 +22,7 @@ from objectives.base import Params
 from storage import attempts, configurations, repeats
 from storage.claims import Claim
 from storage.engine import Database
+from storage.optuna import live_trials
 from storage.optuna import trials as optuna_trials
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ class OptunaTrials:
         self._search = search
         self._measures_noise = spec.repeats is not None or bool(spec.stop_when_flat)
         self._may_repeat = not spec.open_space and finite.may_repeat(spec.space)
+        self._distributions = {name: distribution_to_json(found) for name, found in spec.space.items()}
+        self._kinds = ParameterKinds(session, study_id)
 
     @cached_property
     def _order(self) -> Sequence[Params]:
@@ -55,6 +60,8 @@ class OptunaTrials:
         """
         if claim.trial_id is not None and claim.number is not None:
             taken: int = claim.trial_id
+            if claim.fresh:
+                return taken, claim.number, self._suggest(claim, taken, claim.number)
             self._session.call(lambda: self._search.take_over(taken))
             if claim.params is not None:
                 return taken, claim.number, dict(claim.params)
@@ -85,12 +92,28 @@ class OptunaTrials:
             return {}
         if self._may_repeat and not is_repeat:
             self._give(claim, trial_id)
-        try:
-            params = self._session.call(lambda: self._search.suggest(trial_id, taken_over=not claim.fresh))
-        except UpdateFinishedTrialError as exc:
-            raise TrialFinishedError from exc
-        self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
-        return params
+        return self._sampled(claim, trial_id)
+
+    def _sampled(self, claim: Claim, trial_id: int) -> Params:
+        """Return the parameters that a trial has from now on."""
+        while True:
+            try:
+                proposal = self._session.call(lambda: self._search.propose(trial_id))
+            except UpdateFinishedTrialError as exc:
+                raise TrialFinishedError from exc
+            self._kinds.check(self._spec.space, proposal.unwritten)
+            written = self._session.statement(
+                live_trials.set_params,
+                claim.attempt_id,
+                proposal.unwritten,
+                self._distributions,
+                proposal.params,
+            )
+            if written is None:
+                raise TrialFinishedError
+            if written:
+                return proposal.params
+            # An agent of an older version was stopped while it wrote this trial's parameters, and continues.
 
     def _run_of_design(self, claim: Claim, trial_id: int, number: int) -> Params:
         """Return the configuration of the run of an experiment that a trial is.
@@ -123,7 +146,7 @@ class OptunaTrials:
         space = self._spec.space
         fixed = self._session.call(lambda: self._search.fixed(trial_id))
         grid = self._spec.sampler == GRID
-        proposed = None if grid else self._session.call(lambda: self._search.propose(trial_id))
+        proposed = None if grid else self._session.call(lambda: self._search.propose(trial_id)).params
 
         def choose(failed: Configurations, kept: Configurations) -> Params:
             tried = [finite.key(params) for params in failed], [finite.key(params) for params in kept]

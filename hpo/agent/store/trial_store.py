@@ -1,7 +1,7 @@
 """An agent's reads and writes of one study; each survives an outage and can be repeated.
 
-Every decision is first committed to our own tables under the attempt's lease, then reported to Optuna, then
-marked as reported. A later agent completes the steps that a dead one has left out.
+Every decision is committed to our own tables under the attempt's lease, mostly together with Optuna's; else it is then
+reported to Optuna, then marked as reported. A later agent completes the steps that a dead one has left out.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from hpo.agent.leases import LeaseMonitor
+from hpo.agent.store.claiming import Claiming
 from hpo.agent.store.errors import TrialClosedError, TrialFinishedError
 from hpo.agent.store.figures import TrialFigures
 from hpo.agent.store.judgement import Judgement
 from hpo.agent.store.open_trials import OpenTrials
 from hpo.agent.store.optuna_trials import OptunaTrials
+from hpo.agent.store.reports import Reports
 from hpo.agent.store.snapshots import Snapshots, StudySnapshot
 from hpo.agent.store.study_session import StudySession
 from hpo.agent.store.tells import STALE_SECONDS, Tells
@@ -32,15 +34,14 @@ from hpo.study.definition.versions import Trained
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from objectives.base import Params
 from objectives.device import Device
-from objectives.trial_value import Reported, reported
-from storage import agents, attempts, budget, claims, leases
+from objectives.trial_value import Reported
+from storage import agents, attempts, budget, leases
 from storage.budget import Counts, Failure, Rejections
 from storage.claims import Claim, NoWork
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
 from storage.freeze_thaw import pauses
 from storage.leases import LeaseTimes
-from storage.optuna import live_trials
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,6 @@ class TrialStore:
         self._statement = self._session.statement
         self._lease_monitor = LeaseMonitor(times)
         self._data = ""
-        self._contains = spec.contains if spec.space_changed else None
         self._advisor = self._new_advisor(study_id)
         trained = training_environment(devices[0]) | Trained(spec.code, spec.data.digest).versions
         self.agent_id = self._session.join(len(devices), trained, times.lease_seconds)
@@ -88,9 +88,19 @@ class TrialStore:
                 None if self._advisor is None else self._advisor.propose,
             )
         )
+        self._claiming = Claiming(
+            self._session,
+            study_id,
+            spec,
+            self._search,
+            self._advisor,
+            agent_id=self.agent_id,
+            lease_seconds=times.lease_seconds,
+        )
         self._optuna_trials = OptunaTrials(self._session, database, study_id, spec, self._search)
         self._open_trials = OpenTrials(self._session, study_id, self._search.asking, spec.narrowing)
         self._figures = TrialFigures(self._session, spec)
+        self._reports = Reports(self._session, spec)
         self._tells = Tells(self._session, study_id, self._search)
         self.judgement = Judgement(self._session, study_id, spec, self._search, self._advisor, self._closed)
         self.files = TrialFiles(self._session, study_id)
@@ -107,18 +117,7 @@ class TrialStore:
 
     def claim(self, slot: int, device: str) -> Claim | NoWork:
         """Reserve a trial for a slot, or return the reason why there is none."""
-        return self._write(
-            claims.claim,
-            self._study_id,
-            self.agent_id,
-            self.host,
-            slot,
-            device,
-            self.times.lease_seconds,
-            self._contains,
-            self.spec.epochs,
-            advice=None if self._advisor is None else self._advisor.advice(),
-        )
+        return self._claiming.claim(slot, device)
 
     def sample(self, claim: Claim) -> tuple[int, int, Params]:
         """Return the Optuna trial of a claim: id, number and parameters, which are created if missing.
@@ -191,7 +190,7 @@ class TrialStore:
         self._statement(attempts.place, attempt_id, slot, device)
 
     def begin(self, attempt_id: int, pid: int, resumed_from: int) -> None:
-        self._write(attempts.begin, attempt_id, pid, resumed_from)
+        self._statement(attempts.begin, attempt_id, pid, resumed_from)
 
     def hold(self, attempt_id: int) -> None:
         """Note that a trainer waits, because the study is paused."""
@@ -203,14 +202,7 @@ class TrialStore:
 
     def record(self, attempt_id: int, trial_id: int, records: Sequence[EpochRecord]) -> list[Reported]:
         """Store epochs and report them to Optuna; return the metric that is valid for each, by epoch."""
-        rows = [(record.epoch, record.metrics, record.seconds) for record in records]
-
-        def write(c: Connection) -> tuple[list[Reported], bool]:
-            stored = attempts.record(c, attempt_id, rows)
-            found = reported(stored, self.spec.metric, own_steps=self.spec.epochs is None)
-            return found, live_trials.report(c, attempt_id, {one.step: one.value for one in found})
-
-        found, is_open = self._write(write)
+        found, is_open = self._reports.record(attempt_id, records)
         if not is_open:
             self._closed(attempt_id)
         for one in found:
@@ -225,11 +217,14 @@ class TrialStore:
         Raises:
             LeaseLostError: another agent holds the trial now, so this outcome does not count.
         """
-        self._write(leases.settle, attempt_id, outcome, value, error, traceback)
-        self._tells.deliver(attempt_id)
+        settled = self._statement(leases.settle, attempt_id, outcome, value, error, traceback)
+        if settled.trial_id is not None:
+            self._search.forget(settled.trial_id)
+        if not settled.told:
+            self._tells.deliver(attempt_id)
 
     def release(self, *attempt_ids: int, reason: str | None = None) -> None:
-        self._write(leases.release, *attempt_ids, reason=reason)
+        self._statement(leases.release, *attempt_ids, reason=reason)
 
     def lose(self, attempt_id: int, reason: str, kind: Outcome = Outcome.LOST) -> None:
         """End an attempt whose trainer died; after too many of them its trial fails."""
@@ -292,8 +287,11 @@ class TrialStore:
         Raises:
             LeaseLostError: this agent was offline: another one has taken the trial over and finished it.
             TrialClosedError: the attempt is still ours, so the trial was closed with plain Optuna.
+            StudyLostError: the study is gone.
         """
         self.check_held(attempt_id)
+        # Its whole study may be gone.
+        self.refresh()
         # The trial fails, because Optuna accepts no more reports of it.
         self.settle(attempt_id, Outcome.LOST, None, CLOSED_OUTSIDE)
         raise TrialClosedError(CLOSED_OUTSIDE)

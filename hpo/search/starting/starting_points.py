@@ -16,14 +16,6 @@ OF_EARLIER = 3
 """Most configurations of earlier studies that are tried; fewer where the sampler has fewer trials to start."""
 
 
-def starting_point(spec: StudySpec, ordinal: int) -> Params | None:
-    """Return the configuration that the trial of this ordinal gets, if it is one of the first."""
-    if ordinal >= len(spec.first) + (OF_EARLIER if spec.learned else 0):
-        return None
-    points = starting_points(spec)
-    return points[ordinal] if ordinal < len(points) else None
-
-
 def starting_points(spec: StudySpec) -> list[Params]:
     """Return the configurations of a study's first trials, by their order; the sampler draws missing parameters."""
     found = [dict(params) for params in spec.first]

@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
+from hpo.search.proposing import Proposal
 from hpo.study.definition.goal_text import goal_text
 from objectives.spaces.choices import categorical
 from objectives.spaces.conditions import When
@@ -83,7 +84,10 @@ def test_agent_that_died_before_it_sampled_leaves_the_configuration_to_the_next(
 def test_agents_that_propose_the_same_at_once_train_different_configurations(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Search, "propose", lambda *_: {"kind": "c", "x": 0.5})
+    propose, same = Search.propose, Proposal({"kind": "c", "x": 0.5}, {})
+    monkeypatch.setattr(
+        Search, "propose", lambda self, trial: propose(self, trial) if self.fixed(trial) else same
+    )
     study = StoredStudy(database, spec(SPACE), budget=6)
     agents = [study.agent() for _ in range(6)]
     claims = [claimed(agent) for agent in agents]

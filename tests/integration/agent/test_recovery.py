@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from hpo.agent.store.errors import TrialClosedError
 from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
+from hpo.search.proposing import Proposal
 from storage import attempts, studies
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
@@ -52,6 +53,18 @@ def losing_answer(call: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+@pytest.fixture
+def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claim in one transaction and create Optuna's trial in another, as where the study's rules decide."""
+    monkeypatch.setattr("storage.fresh_claims.claim", lambda *_, **__: None)
+
+
+@pytest.fixture
+def tells_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report each outcome to Optuna after it is settled, as that of a configuration which the sampler avoids."""
+    monkeypatch.setattr("storage.optuna.closing.closing_state", lambda *_: None)
+
+
 def create(study: StoredStudy, store: TrialStore, claim: Claim) -> int:
     """Create the Optuna trial of a claim without sampling it; return its number."""
     trial_id, number = store._search.create(claim)
@@ -59,6 +72,7 @@ def create(study: StoredStudy, store: TrialStore, claim: Claim) -> int:
     return number
 
 
+@pytest.mark.usefixtures("tells_later")
 def test_agent_killed_between_settle_and_tell(study: StoredStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     first = study.agent()
     claim = claimed(first)
@@ -76,6 +90,7 @@ def test_agent_killed_between_settle_and_tell(study: StoredStudy, monkeypatch: p
     assert study.optuna.best_value == 0.5
 
 
+@pytest.mark.usefixtures("tells_later")
 def test_clock_that_is_set_back_keeps_no_decision_from_optuna(
     study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +107,7 @@ def test_clock_that_is_set_back_keeps_no_decision_from_optuna(
     assert study.states == [COMPLETE]
 
 
+@pytest.mark.usefixtures("stepwise")
 def test_trial_has_the_parameters_that_optuna_has_although_two_agents_sample_it(
     study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,16 +117,18 @@ def test_trial_has_the_parameters_that_optuna_has_although_two_agents_sample_it(
     study.expire_leases()
     second = study.agent()
     second.reap_expired()
-    backend = study.database.optuna._backend  # type: ignore[attr-defined]
-    write = backend._set_trial_param
+    propose = second._search.propose
 
-    def race(trial_id: int, name: str, value: float, *others: Any) -> None:
-        write(trial_id, name, value / 2, *others)
-        write(trial_id, name, value, *others)
+    def race(trial_id: int) -> Proposal:
+        proposal = propose(trial_id)
+        for name, value in proposal.unwritten.items():
+            study.database.optuna.set_trial_param(trial_id, name, value / 2, study.spec.space[name])
+        return proposal
 
-    monkeypatch.setattr(backend, "_set_trial_param", race)
+    monkeypatch.setattr(second._search, "propose", race)
     _, number, params = second.sample(claimed(second))
     assert study.optuna.get_trials()[number].params == params
+    assert study.scalar("SELECT params FROM hpo.trials") == params
 
 
 def test_order_of_decisions_stays_although_the_clock_was_set_back(study: StoredStudy) -> None:
@@ -133,6 +151,7 @@ def test_agent_does_not_live_in_the_future(study: StoredStudy) -> None:
     assert not study.database.transaction(lambda c: studies.progress(c, study.optuna._study_id)).has_agents
 
 
+@pytest.mark.usefixtures("tells_later")
 def test_agent_killed_before_it_marks_a_trial_as_reported(
     study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +168,7 @@ def test_agent_killed_before_it_marks_a_trial_as_reported(
     assert study.scalar("SELECT told_optuna FROM hpo.trials")
 
 
+@pytest.mark.usefixtures("stepwise")
 def test_agent_killed_between_create_and_attach(study: StoredStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     first = study.agent()
     claim = claimed(first)
@@ -167,6 +187,7 @@ def test_agent_killed_between_create_and_attach(study: StoredStudy, monkeypatch:
     assert study.states == [COMPLETE], "the trial that was created is the one that was trained"
 
 
+@pytest.mark.usefixtures("stepwise")
 def test_agent_killed_while_sampling_a_trial_created_twice(study: StoredStudy) -> None:
     """The trial attached to the reservation resumes, not the first one created for it."""
     first = study.agent()
@@ -183,6 +204,7 @@ def test_agent_killed_while_sampling_a_trial_created_twice(study: StoredStudy) -
     assert study.scalar("SELECT number FROM hpo.trials") == 1
 
 
+@pytest.mark.usefixtures("stepwise")
 @pytest.mark.parametrize("cached", [True, False])
 def test_created_trial_is_found_after_its_answer_was_lost(
     study: StoredStudy, monkeypatch: pytest.MonkeyPatch, cached: bool
@@ -197,6 +219,7 @@ def test_created_trial_is_found_after_its_answer_was_lost(
     assert study.states == [COMPLETE]
 
 
+@pytest.mark.usefixtures("stepwise")
 def test_trial_created_twice_leaves_one_failed_stray(
     study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +237,7 @@ def test_trial_created_twice_leaves_one_failed_stray(
     assert (found.finished, found.left, found.failed) == (1, 0, 0)
 
 
+@pytest.mark.usefixtures("stepwise")
 def test_trial_with_a_reservation_is_not_swept(study: StoredStudy) -> None:
     """A trial just created and a trial of plain Optuna stay."""
     study.optuna.ask()
@@ -223,6 +247,7 @@ def test_trial_with_a_reservation_is_not_swept(study: StoredStudy) -> None:
     assert study.states == [RUNNING] * 2
 
 
+@pytest.mark.usefixtures("stepwise")
 @pytest.mark.parametrize("sampled", [True, False])
 def test_trial_closed_with_plain_optuna_fails_and_is_replaced(study: StoredStudy, sampled: bool) -> None:
     store = study.agent()
@@ -253,15 +278,17 @@ def test_trial_finished_by_another_agent_is_fenced_in_the_pruner(database: Datab
 
 
 def test_epoch_and_its_report_to_optuna_are_one(study: StoredStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent killed between the two leaves neither, and a fenced attempt changes neither."""
+    """A repeated report leaves both as they are, even if the agent is killed; a fenced attempt changes neither."""
     slow, quick = study.agent(), study.agent()
     claim = claimed(slow)
     trial_id, _, _ = slow.sample(claim)
+    report(slow, claim, trial_id, 0.7)
     with monkeypatch.context() as patched:
         patched.setattr("storage.optuna.live_trials.report", killed)
         with pytest.raises(Killed):
-            report(slow, claim, trial_id, 0.7)
-    assert study.scalar("SELECT count(*) FROM hpo.epochs") == 0
+            report(slow, claim, trial_id, 0.8)
+    assert study.scalar("SELECT metrics FROM hpo.epochs") == {"loss": 0.7}
+    assert study.optuna.get_trials()[0].intermediate_values == {1: 0.7}
     study.finish_elsewhere(quick)
     with pytest.raises(LeaseLostError) as lost:
         report(slow, claim, trial_id, 0.7)

@@ -15,6 +15,7 @@ from objectives.base import Params
 from storage.claims import Claim
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, report
+from tests.searches import sampled
 from tests.specs import SPACE, spec
 
 SPEC = spec(SPACE, startup=3, seed=5, sampler="tpe")
@@ -33,7 +34,7 @@ def undisturbed() -> list[Params]:
         trial_id, _ = search.create(
             Claim(reservation_id=number, attempt_id=1, ordinal=number, seed=0, fresh=True)
         )
-        found.append(search.suggest(trial_id))
+        found.append(sampled(search, trial_id))
         search.tell(trial_id, number, Outcome.COMPLETE, abs(found[-1]["x"] - 0.3))
     return found
 
@@ -59,6 +60,7 @@ def test_search_goes_on_the_same_after_agents_died_before_they_told_optuna(
         # As an agent does first.
         agent.sweep(0.0)
         with monkeypatch.context() as patch:
+            patch.setattr("storage.optuna.closing.closing_state", lambda *_: None)
             patch.setattr(Tells, "deliver", _killed)
             with pytest.raises(KilledError):
                 trained(agent)

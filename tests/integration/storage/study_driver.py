@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, text
 
-from storage import agents, attempts, budget, claims, leases
+from storage import agents, attempts, budget, claims, fresh_claims, leases
 from storage.budget import Counts
 from storage.claims import Claim, NoWork
 from storage.engine import Database
@@ -38,7 +38,9 @@ class StudyDriver:
 
     def claim(self, slot: int = 0, agent: int | None = None, lease: float = 60.0) -> Claim | NoWork:
         agent_id = self.agent_id if agent is None else agent
-        return self.do(claims.claim, self.study_id, agent_id, "here", slot, f"cpu:{slot}", lease)
+        place = (self.study_id, agent_id, "here", slot, f"cpu:{slot}", lease)
+        # As an agent does.
+        return self.do(fresh_claims.claim, *place) or self.do(claims.claim, *place)
 
     def claimed(self, slot: int = 0, agent: int | None = None, lease: float = 60.0) -> Claim:
         claim = self.claim(slot, agent, lease)

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from hpo.outcomes import COUNTED
+from hpo.outcomes import COUNTED, Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import agents, attempts, claims, leases
+from storage import agents, attempts, claims, fresh_claims, leases
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
 from tests.integration.storage.study_driver import reap_all
@@ -213,7 +213,7 @@ class StudyDriverModel:
             "leave": lambda c: agents.leave(c, owner),
             "reap_agent": lambda c: agents.reap_agent(c, owner, MAX_LOST),
         }
-        return works.get(how, lambda c: leases.settle(c, attempt, how, 0.5))
+        return works.get(how, lambda c: leases.settle(c, attempt, Outcome(how), 0.5))
 
     def ended(self, how: str, claim: Claim, but: Collection[int] = ()) -> None:
         """Expected state after an end; `but` lists attempts that it did not change."""
@@ -248,16 +248,19 @@ class StudyDriverModel:
     def claiming(self, agent: int, device: str = "cpu:0") -> Work[Claim | NoWork]:
         self.slots += 1
         slot = self.slots
-        return lambda c: claims.claim(c, 1, agent, "host", slot, device, LEASE)
+        place = (1, agent, "host", slot, device, LEASE)
+        return lambda c: fresh_claims.claim(c, *place) or claims.claim(c, *place)
 
     def writing(self, kind: str, claim: Claim, epoch: int = 1) -> Work[Any]:
         """Writes of an agent for an attempt."""
         attempt = claim.attempt_id
+        # Where none was created, an id that no created one has.
+        trial_id = claim.trial_id or 10**6 + claim.reservation_id
         self.slots += 1
         slot = self.slots
         works: dict[str, Work[Any]] = {
             "record": lambda c: attempts.record(c, attempt, [(epoch, {"loss": float(attempt)}, 0.1)]),
-            "attach": lambda c: attempts.attach(c, attempt, claim.reservation_id, claim.ordinal, {"x": 1.0}),
+            "attach": lambda c: attempts.attach(c, attempt, trial_id, claim.ordinal, {"x": 1.0}),
             "place": lambda c: attempts.place(c, attempt, slot, "cpu:0"),
             "begin": lambda c: attempts.begin(c, attempt, 123, 0),
         }

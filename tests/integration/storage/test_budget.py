@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hpo.outcomes import COUNTED, FAILURES, Outcome
-from storage import agents, attempts, budget, claims, leases, studies
+from storage import agents, attempts, budget, claims, fresh_claims, leases, studies
 from storage.attempts import LeaseLostError
 from storage.claims import Claim, NoWork
 from storage.engine import Database
@@ -40,7 +40,8 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
             agents.join(c, agent_id, study.study_id, "here", seed, f"boot:{seed}:1.00", 1, {})
         while True:
             with engine.begin() as c:
-                claim = claims.claim(c, study.study_id, agent_id, "here", 0, "cpu:0", 60.0)
+                place = (study.study_id, agent_id, "here", 0, "cpu:0", 60.0)
+                claim = fresh_claims.claim(c, *place) or claims.claim(c, *place)
                 counts = budget.count(c, study.study_id)
             if counts.finished + counts.running > trials:
                 exceeded.append(counts)
@@ -48,7 +49,7 @@ def test_many_agents_never_exceed_the_budget(database: Database, storage_url: st
                 return settled
             if isinstance(claim, NoWork):
                 continue
-            ending = draw.choice([*COUNTED, *COUNTED, "bug", "release", "lose"])
+            ending = draw.choice([*COUNTED, *COUNTED, Outcome.BUG, "release", "lose"])
             with engine.begin() as c:
                 if ending == "release":
                     leases.release(c, claim.attempt_id)
@@ -109,7 +110,7 @@ def test_claims_with_room_for_new_trials_count_none(
 
 def test_resumed_trial_keeps_its_proposal(study: StudyDriver) -> None:
     begun = study.claimed(slot=1)
-    assert (begun.trial_id, begun.number, begun.params, begun.fresh) == (None, None, None, True)
+    assert (begun.number, begun.params, begun.fresh) == (0, None, True)
     attempt = study.attempt(begun)
     assert (attempt.slot, attempt.device, attempt.host, attempt.outcome) == (1, "cpu:1", "here", None)
     study.do(attempts.attach, begun.attempt_id, 7, 0, {"x": 1.5})
@@ -167,7 +168,7 @@ def test_prefetched_trial_with_epochs_keeps_its_checkpoint(study: StudyDriver, n
     ("outcome", "value"),
     [
         *((outcome, 0.5) for outcome in (*COUNTED, *FAILURES)),
-        *(("diverged", odd) for odd in (math.nan, math.inf, None)),
+        *((Outcome.DIVERGED, odd) for odd in (math.nan, math.inf, None)),
     ],
 )
 def test_first_decision_counts_and_only_its_finite_value_is_stored(

@@ -473,6 +473,8 @@ class StudyDriver(StudyDriverModel, RuleBasedStateMachine):
 
 def _fresh_study(connection: Connection, freezes: bool) -> None:
     connection.execute(text("DELETE FROM hpo.studies"))
+    connection.execute(text("TRUNCATE public.studies CASCADE"))
+    connection.execute(text("INSERT INTO public.studies (study_id, study_name) VALUES (1, 's')"))
     connection.execute(
         text(
             "INSERT INTO hpo.studies (study_id, name, spec, budget) VALUES (1, 's', CAST(:spec AS json), 1)"

@@ -19,6 +19,7 @@ from hpo.search.starting.starting_points import known_good_parts
 from objectives.spaces.conditions import When, at_least, at_most
 from objectives.spaces.space import conditions_of, conditions_text, lies_within, stored_space
 from storage.claims import Claim
+from tests.searches import sampled
 from tests.specs import spec
 
 SPACE = stored_space(
@@ -47,7 +48,7 @@ def test_sampler_proposes_active_parameters_alone(storage: InMemoryStorage, samp
         warnings.simplefilter("error")
         for number in range(14):
             trial_id, trial_number = agent.create(claim(number))
-            params = agent.suggest(trial_id)
+            params = sampled(agent, trial_id)
             assert lies_within(params, SPACE)
             assert list(params) == [name for name in SPACE if name in params]
             assert storage.get_trial(trial_id).params == params
@@ -59,7 +60,7 @@ def test_tpe_learns_values_of_conditional_parameters(storage: InMemoryStorage) -
     found = []
     for number in range(50):
         trial_id, trial_number = agent.create(claim(number))
-        params = agent.suggest(trial_id)
+        params = sampled(agent, trial_id)
         value = abs(params["momentum"] - 0.9) if "momentum" in params else 2.0
         agent.tell(trial_id, trial_number, Outcome.COMPLETE, value)
         found.append(value)
@@ -73,22 +74,13 @@ def test_trial_taken_over_gets_the_parameters_of_its_kept_values(
 ) -> None:
     agent = search(storage)
     trial_id, _ = agent.create(claim(0))
-    sample = agent._sample
-
-    def race(trial_id: int) -> Any:
-        # The earlier agent stores its value after this one has read the trial.
-        params = sample(trial_id)
-        other = SPACE["optimizer"]
-        trial = storage._get_trial(trial_id)
-        trial.params["optimizer"], trial.distributions["optimizer"] = optimizer, other
-        trial.params.pop("momentum", None)
-        agent._sample = sample  # type: ignore[method-assign]
-        return params
-
-    agent._sample = race  # type: ignore[method-assign]
-    params = agent.suggest(trial_id, taken_over=True)
-    assert params["optimizer"] == optimizer
-    assert lies_within(params, SPACE)
+    # The earlier agent has written a part of its parameters.
+    distribution = SPACE["optimizer"]
+    storage.set_trial_param(trial_id, "optimizer", distribution.to_internal_repr(optimizer), distribution)
+    proposal = agent.propose(trial_id)
+    assert proposal.params["optimizer"] == optimizer
+    assert "optimizer" not in proposal.unwritten
+    assert lies_within(proposal.params, SPACE)
 
 
 @pytest.mark.parametrize(
@@ -179,16 +171,16 @@ def test_condition_on_a_step_holds_for_its_multiples(storage: InMemoryStorage) -
         | {f"from_{rate}": When("rate", at_least(rate), FloatDistribution(0, 1)) for rate in written}
     )
     agent = Search(0, spec(space, sampler="random", seed=3), storage)
-    sampled = set()
+    rates = set()
     for number in range(12):
-        params = agent.suggest(agent.create(claim(number))[0])
-        sampled.add(params["rate"])
+        params = sampled(agent, agent.create(claim(number))[0])
+        rates.add(params["rate"])
         rate = round(params["rate"], 1)
         expected = {*(f"to_{one}" for one in written if one >= rate)}
         expected |= {*(f"from_{one}" for one in written if one <= rate)}
         assert params.keys() - {"rate", f"at_{rate}"} == expected
         assert (f"at_{rate}" in params) == (rate in written)
-    assert 3 * 0.1 in sampled
+    assert 3 * 0.1 in rates
 
 
 def test_conditions_that_meet_in_one_step_can_hold() -> None:

@@ -17,6 +17,7 @@ from hpo.search.front_storage import FrontStorage
 from hpo.search.optuna_study import Search
 from hpo.search.pareto import front
 from storage.figures import FIGURE
+from tests.searches import sampled
 from tests.specs import SPACE, spec
 
 
@@ -101,4 +102,4 @@ def test_sampler_proposes_for_two_objectives(sampler: str) -> None:
     found = spec(space, sampler=sampler, direction="maximize", also_minimize="parameters", startup=5)
     search = Search(study._study_id, found, storage)
     trial_id = storage.create_new_trial(study._study_id)
-    assert 0.0 <= search.suggest(trial_id)["x"] <= 1.0
+    assert 0.0 <= sampled(search, trial_id)["x"] <= 1.0

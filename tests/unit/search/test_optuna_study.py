@@ -15,6 +15,7 @@ from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
 from objectives.spaces.choices import categorical
 from storage.claims import Claim
+from tests.searches import sampled
 from tests.specs import spec
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
@@ -41,7 +42,7 @@ def test_tpe_learns_from_completed_trials(storage: InMemoryStorage, pruner: str)
     proposed = []
     for number in range(40):
         trial_id, trial_number = agent.create(claim(number))
-        params = agent.suggest(trial_id)
+        params = sampled(agent, trial_id)
         distance = abs(params["x"] - 0.3) + abs(params["y"] - 0.8)
         report(agent, trial_id, 4, distance)
         agent.tell(trial_id, trial_number, Outcome.COMPLETE, distance)
@@ -53,7 +54,7 @@ def test_tpe_learns_from_completed_trials(storage: InMemoryStorage, pruner: str)
 def begin(agent: Search, number: int, *losses: float) -> tuple[int, int]:
     """Create a trial and report the losses of its epochs; return Optuna's id and number."""
     trial_id, trial_number = agent.create(claim(number))
-    agent.suggest(trial_id)
+    sampled(agent, trial_id)
     for epoch, loss in enumerate(losses, 1):
         report(agent, trial_id, epoch, loss)
     return trial_id, trial_number
@@ -100,7 +101,7 @@ def test_sampler_fills_parameters_missing_from_first(storage: InMemoryStorage) -
     agent = search("random", "none", storage)
     agent._spec = replace(agent._spec, first=({"x": 0.25},))
     trial_id, _ = agent.create(claim(0))
-    params = agent.suggest(trial_id)
+    params = sampled(agent, trial_id)
     assert params["x"] == 0.25
     assert params.keys() == agent._spec.space.keys()
 
@@ -129,7 +130,7 @@ def test_choices_that_compare_equal_are_learned_apart(storage: InMemoryStorage, 
     values = {}
     for number in range(40):
         trial_id, _ = agent.create(claim(number))
-        value = values[number] = agent.suggest(trial_id)["c"]
+        value = values[number] = sampled(agent, trial_id)["c"]
         agent.tell(trial_id, number, Outcome.COMPLETE, 0.0 if value is True else 1.0)
     stored = [trial.params["c"] for trial in optuna.load_study(study_name="s", storage=storage).trials]
     assert [repr(value) for value in stored] == [repr(value) for value in values.values()]
@@ -151,7 +152,7 @@ def test_trial_is_sampled_at_random_if_the_sampler_fails(
 
     monkeypatch.setattr(agent._proposing.sampler, "infer_relative_search_space", fail)
     with caplog.at_level("WARNING"):
-        params = agent.suggest(agent.create(claim(0))[0])
+        params = sampled(agent, agent.create(claim(0))[0])
     assert params.keys() == SPACE.keys()
     assert f"the sampler failed ({type(error).__name__}" in caplog.text
 
@@ -166,7 +167,7 @@ def test_error_of_the_database_is_not_one_of_the_sampler(
 
     monkeypatch.setattr(agent._proposing.sampler, "infer_relative_search_space", fail)
     with pytest.raises(StorageInternalError):
-        agent.suggest(agent.create(claim(0))[0])
+        sampled(agent, agent.create(claim(0))[0])
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])

@@ -18,6 +18,7 @@ from objectives.spaces.choices import categorical
 from objectives.spaces.conditions import When
 from objectives.spaces.space import stored_space
 from storage.claims import Claim
+from tests.searches import sampled
 from tests.specs import spec
 
 PLAIN = {
@@ -65,12 +66,12 @@ def trained(
         claim = Claim(reservation_id=number + 1, attempt_id=1, ordinal=number, seed=0, fresh=True)
         trial_id, _ = agent.create(claim)
         try:
-            params = agent.suggest(trial_id)
+            params = sampled(agent, trial_id)
         except KeyboardInterrupt:
             storage.left = 10**9
             agent = restarted()
             agent.take_over(trial_id)
-            params = agent.suggest(trial_id)
+            params = sampled(agent, trial_id)
         agent.tell(trial_id, number, Outcome.COMPLETE, loss(params))
         found.append(params)
     return found
@@ -104,6 +105,6 @@ def test_sampler_that_does_not_learn_gives_the_same_trials_with_any_number_of_ag
         ids = [agents[n % 2].create(claim)[0] for n, claim in enumerate(claims)]
         for agent in agents:
             agent._storage.get_all_trials(0)
-        return {n: agents[n % 2].suggest(ids[n]) for n in order}
+        return {n: sampled(agents[n % 2], ids[n]) for n in order}
 
     assert params([5, 0, 3, 1, 4, 2]) == params([0, 1, 2, 3, 4, 5])

@@ -18,6 +18,7 @@ from objectives.spaces.choices import categorical
 from storage.claims import NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train
+from tests.searches import sampled
 from tests.specs import spec
 
 SPACE = {
@@ -118,5 +119,5 @@ def test_search_takes_over_every_value(database: Database) -> None:
     enqueue(database, "s", ["c=null", "n=1e0"])
     search = Search(study.optuna._study_id, study.spec, database.optuna)
     search.take_over(study.optuna.get_trials()[0]._trial_id)
-    params = search.suggest(study.optuna.get_trials()[0]._trial_id)
+    params = sampled(search, study.optuna.get_trials()[0]._trial_id)
     assert (params["c"], params["n"], 0 <= params["x"] <= 1) == (None, 1, True)

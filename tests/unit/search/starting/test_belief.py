@@ -20,6 +20,7 @@ from objectives.spaces.conditions import When
 from objectives.spaces.space import stored_space
 from storage.claims import Claim
 from storage.figures import FIGURE
+from tests.searches import sampled
 from tests.specs import spec
 
 SPACE = stored_space(
@@ -49,7 +50,7 @@ def proposed(trials: int, **options: Any) -> list[Params]:
     found = []
     for number in range(trials):
         claim = Claim(reservation_id=number + 1, attempt_id=1, ordinal=number, seed=0, fresh=True)
-        found.append(agent.suggest(agent.create(claim)[0]))
+        found.append(sampled(agent, agent.create(claim)[0]))
     return found
 
 
@@ -106,7 +107,7 @@ def test_configuration_whose_own_trial_is_bad_is_not_believed(front: Any, caplog
     for number in range(40):
         claim = Claim(reservation_id=number + 1, attempt_id=1, ordinal=number, seed=0, fresh=True)
         trial_id, _ = agent.create(claim)
-        found.append(agent.suggest(trial_id)["free"])
+        found.append(sampled(agent, trial_id)["free"])
         storage.set_trial_user_attr(trial_id, f"{FIGURE}size", 1 + found[-1])
         agent.tell(trial_id, number, Outcome.COMPLETE, found[-1])
     assert found[:2] == [0.95, 0.05]
@@ -124,6 +125,6 @@ def test_configuration_is_believed_although_one_that_compares_equal_is_bad() -> 
     for number in range(40):
         claim = Claim(reservation_id=number + 1, attempt_id=1, ordinal=number, seed=0, fresh=True)
         trial_id, _ = agent.create(claim)
-        found.append(agent.suggest(trial_id))
+        found.append(sampled(agent, trial_id))
         agent.tell(trial_id, number, Outcome.COMPLETE, float(found[-1]["kind"] is True))
     assert np.median([params["free"] for params in found[2:]]) < 0.35
