@@ -43,6 +43,7 @@ class Large(KerasObjective):
         backend.configure(run.device, run.seed)
         import keras
 
+        from objectives.augment import Progress
         from objectives.training import batches
 
         data, seconds = self._data, float(os.environ["BENCH_SECONDS"])
@@ -51,12 +52,12 @@ class Large(KerasObjective):
             keras.optimizers.Adam(params["learning_rate"]),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
-        advance = batches.hosted(model, data, None)
+        advance = batches.hosted(model, data, batches.Variation())
         rng = np.random.default_rng(run.seed)
         for _ in run.epochs():
             done, began_at, now = -STEPS * BATCH_SIZE, time.perf_counter(), 0.0
             while done < 0 or now - began_at < seconds:
-                advance(rng.integers(0, len(data.y_train), (STEPS, BATCH_SIZE)), [])
+                advance(rng.integers(0, len(data.y_train), (STEPS, BATCH_SIZE)), [], Progress())
                 done, now = done + STEPS * BATCH_SIZE, time.perf_counter()
                 # Compiling is not part of the speed.
                 began_at = now if done == 0 else began_at

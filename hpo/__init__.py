@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hpo.errors import HpoError
     from hpo.python.launch import launch, load_study
     from hpo.python.study import Study
-    from objectives.augment import Augmentation
+    from objectives.augment import Augmentation, Mixing
     from objectives.base import DataOptions, Objective
     from objectives.errors import DivergedError, Infeasible
     from objectives.keras_objective import KerasObjective
@@ -26,6 +26,7 @@ __all__ = [
     "Infeasible",
     "KerasObjective",
     "LocalRun",
+    "Mixing",
     "Objective",
     "Study",
     "When",
@@ -43,6 +44,7 @@ _HOMES = {
     "Infeasible": "objectives.errors",
     "KerasObjective": "objectives.keras_objective",
     "LocalRun": "objectives.local_run",
+    "Mixing": "objectives.augment",
     "Objective": "objectives.base",
     "Study": "hpo.python.study",
     "launch": "hpo.python.launch",

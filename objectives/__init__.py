@@ -11,15 +11,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from objectives.augment import Augmentation
+    from objectives.augment import Augmentation, Mixing
     from objectives.base import Objective
     from objectives.keras_objective import KerasObjective
 
-__all__ = ["Augmentation", "KerasObjective", "Objective"]
+__all__ = ["Augmentation", "KerasObjective", "Mixing", "Objective"]
 
 _HOMES = {
     "Augmentation": "objectives.augment",
     "KerasObjective": "objectives.keras_objective",
+    "Mixing": "objectives.augment",
     "Objective": "objectives.base",
 }
 """Modules of `__all__`, imported on first use: a process that only needs the package must start quickly."""

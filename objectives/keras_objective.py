@@ -8,9 +8,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from objectives.augment import Augmentation
+from objectives.augment import Augmentation, Mixing
 from objectives.base import DataOptions, Description, Objective, Params, Run
 from objectives.data.splits import Data
 from objectives.data_options import TaskName
@@ -58,6 +59,16 @@ class KerasObjective(Objective):
     label_smoothing: ClassVar[float] = 0.0
     """Share of each label that the default loss of training spreads evenly over all classes; evaluation uses the plain
     labels. It has no effect on a regression."""
+
+    mixing: ClassVar[Mixing | None] = None
+    """Mixtures of two training examples (mixup, cutmix); None: no mixtures. Not for a regression."""
+    weight_averaging: ClassVar[float | Literal["lookahead"] | None] = None
+    """Decay of the exponential average of the weights that is validated and exported, such as 0.999; or "lookahead",
+    which also trains on from the average; None: the weights themselves."""
+    learning_rate_factors: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    """Factors of the learning rate by names of variables: "bias", and "beta" and "gamma" of normalizations."""
+    schedule: ClassVar[Literal["cosine", "constant-decay"]] = "cosine"
+    """How the learning rate falls from its peak: at once, or in the last fifth of the steps."""
 
     _data: Data | None = None
     _options = DataOptions()
@@ -136,7 +147,7 @@ class KerasObjective(Objective):
         """Return the optimizer for `steps` batches in total; see `objectives.training.loop.optimizer`."""
         from objectives.training import loop
 
-        return loop.optimizer(params, steps)
+        return loop.optimizer(params, steps, self.schedule)
 
     def prepare(self, options: DataOptions, final: bool) -> None:
         """Import Keras and the training loop, and load the data as NumPy arrays, once for all runs.

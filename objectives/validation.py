@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from objectives import values
 from objectives.base import Objective
 from objectives.keras_objective import KerasObjective
+from objectives.recipes import declarations
 from objectives.spaces import choices, space
 from objectives.spaces.clauses import ConditionError
 from objectives.spaces.conditions import unwrapped
@@ -79,6 +80,9 @@ def _keras_problem(objective: type[KerasObjective]) -> str | None:
         return "label_smoothing applies to the default loss: leave it out, or give your loss its own"
     if not (objective.class_weight in (None, "balanced") or isinstance(objective.class_weight, Mapping)):
         return "class_weight must be 'balanced', a dict of a weight for each class, or None"
+    wrong = declarations.problem(objective)
+    if wrong:
+        return wrong
     if objective.sampling not in ("shuffled", "balanced"):
         return f"sampling must be 'shuffled' or 'balanced', not {shortened(objective.sampling)}"
     return None

@@ -176,8 +176,9 @@ def _single(augmentation: Augmentation) -> list[Augmentation]:
 
 def _describe(change: Augmentation) -> str:
     share = f" ({100 * change.rotated_share:.0f} % of the images)" if change.rotated_share < 1.0 else ""
+    often = "in every second epoch" if change.alternates else "with probability 1/2"
     parts = [
-        *(["mirrored with probability 1/2"] if change.flip else []),
+        *([f"mirrored {often}"] if change.flip else []),
         *(
             [f"rotated{share} by up to {change.rotation_degrees:g} degrees in either direction"]
             if change.rotation_degrees

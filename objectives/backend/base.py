@@ -92,6 +92,16 @@ class Backend(ABC):
 
         return steps
 
+    def training_forward(self, model: keras.Model) -> Callable[[Any], None]:
+        """Return the model as in training, compiled, which changes its states alone, such as moving statistics."""
+
+        def call(inputs: Any) -> None:
+            model(keras.tree.map_structure(keras.ops.convert_to_tensor, inputs), training=True)
+
+        import keras
+
+        return call
+
     def forward(self, model: keras.Model) -> Callable[[Any], NDArray[Any]]:
         """Return the model's inference as a compiled function of a batch: an array, or a dict of arrays by name."""
         return model.predict_on_batch  # type: ignore[no-any-return,unused-ignore]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -59,3 +59,23 @@ class Jax(Backend):
 
         # `resident` stays an argument, because a compiled function copies the arrays that it closes over.
         return super().training_steps(model, targets, None if batch is None else jax.jit(batch), resident)
+
+    def training_forward(self, model: keras.Model) -> Callable[[Any], None]:
+        import jax
+
+        def states(trained: Any, others: Any, inputs: Any) -> Any:
+            return model.stateless_call(trained, others, inputs, training=True)[1]
+
+        compiled = jax.jit(states)
+
+        def call(inputs: Any) -> None:
+            trained, others = (
+                [variable.value for variable in variables]
+                for variables in (model.trainable_variables, model.non_trainable_variables)
+            )
+            for variable, value in zip(
+                model.non_trainable_variables, compiled(trained, others, inputs), strict=True
+            ):
+                variable.assign(value)
+
+        return call

@@ -132,6 +132,16 @@ class TensorFlow(Backend):
 
         return steps
 
+    def training_forward(self, model: keras.Model) -> Callable[[Any], None]:
+        import keras
+        import tensorflow as tf
+
+        def call(inputs: Any) -> None:
+            model(inputs, training=True)
+
+        compiled = tf.function(call, autograph=False)
+        return lambda inputs: compiled(keras.tree.map_structure(tf.constant, inputs))
+
     def forward(self, model: keras.Model) -> Callable[[Any], NDArray[Any]]:
         import keras
         import tensorflow as tf

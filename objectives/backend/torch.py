@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from objectives.backend.base import Backend
 from objectives.device import Device
+
+if TYPE_CHECKING:
+    import keras
 
 _ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
@@ -58,3 +62,8 @@ class Torch(Backend):
         return (
             float("{}.{}".format(*torch.cuda.get_device_capability())) if torch.cuda.is_available() else 0.0
         )
+
+    def training_forward(self, model: keras.Model) -> Callable[[Any], None]:
+        import torch
+
+        return torch.no_grad()(super().training_forward(model))  # type: ignore[no-any-return,unused-ignore]

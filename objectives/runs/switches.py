@@ -22,7 +22,15 @@ ON, OFF = "on", "off"
 CHOICES = CategoricalDistribution((ON, OFF))
 
 AUGMENTATION = "augmentation"
-RECIPE = (AUGMENTATION, "label_smoothing", "class_weight")
+RECIPE = (
+    AUGMENTATION,
+    "label_smoothing",
+    "class_weight",
+    "mixing",
+    "weight_averaging",
+    "learning_rate_factors",
+    "schedule",
+)
 """Attributes of an objective that are parts of its recipe; None, 0 and the like in the base class."""
 MODIFIERS = ("fill", "rotated_share")
 """Fields of an augmentation that change nothing by themselves."""
@@ -38,8 +46,8 @@ def switches(cls: type, base: type) -> dict[str, str]:
         # A method may choose one for the data.
         chosen = name == AUGMENTATION and getattr(cls, "augment", None) is not getattr(base, "augment", None)
         if chosen or value != getattr(base, name, None):
-            parts = dict(_parts(value))
-            shown = chosen or parts or isinstance(value, Mapping)
+            parts = dict(_parts(value)) if name == AUGMENTATION else {}
+            shown = chosen or is_dataclass(value) or isinstance(value, Mapping)
             found[PREFIX + name] = ON if shown else str(value)
             # A single part is the whole.
             found |= parts if len(parts) > 1 else {}

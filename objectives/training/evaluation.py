@@ -15,6 +15,7 @@ from objectives import backend, saved_model
 from objectives.base import Run
 from objectives.data.inputs import Inputs, count, each, is_images, slices
 from objectives.data.splits import Data
+from objectives.recipes.dirac import without_dirac
 from objectives.tasks import calibration
 from objectives.tasks.intervals import intervals
 from objectives.tasks.metrics import METRICS, Floats, Rows
@@ -74,12 +75,16 @@ def _mean(rows: Floats) -> float:
     return float(rows.mean())
 
 
+def batch_size(inputs: Inputs) -> int:
+    """Return the largest number of examples in a batch."""
+    values = sum(math.prod(array.shape[1:]) for array in each(inputs).values())
+    return max(1, min(BATCH_SIZE, BATCH_VALUES // max(1, values)))
+
+
 def raw_outputs(forward: Forward, inputs: Inputs) -> NDArray[Any]:
     """Return the model's outputs, rows first; pads the last batch, because another shape would be compiled again."""
     total = count(inputs)
-    values = sum(math.prod(array.shape[1:]) for array in each(inputs).values())
-    most = max(1, min(BATCH_SIZE, BATCH_VALUES // max(1, values)))
-    size = math.ceil(total / math.ceil(total / most))
+    size = math.ceil(total / math.ceil(total / batch_size(inputs)))
     outputs = []
     for start in range(0, total, size):
         batch = slices(inputs, slice(start, min(start + size, total)))
@@ -142,6 +147,7 @@ def finish(model: keras.Model, data: Data, judge: Judge, run: Run, flip: bool = 
 
 def exported(model: keras.Model, task: Task) -> keras.Model:
     """Return the model for use: raw inputs, probabilities or values as outputs, no loss or optimizer."""
+    without_dirac(model)
     taken = any(layer.name == "probabilities" for layer in model.layers)
     outputs = task.exported(model.outputs[0], None if taken else "probabilities")
     return keras.Model(inputs_of(model), outputs, name=model.name)

@@ -114,6 +114,9 @@ def accelerated(model: keras.Model, precision: str) -> keras.Model:
     except (NotImplementedError, TypeError, ValueError):
         return model
     copy_variables(model, copy)
+    for own, copied in zip(model.variables, copy.variables, strict=True):
+        # A configuration has the flag of a layer alone.
+        copied.trainable = own.trainable
     return copy
 
 

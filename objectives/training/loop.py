@@ -19,22 +19,27 @@ from numpy.typing import NDArray
 
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend
-from objectives.augment import Augmentation
+from objectives.augment import Progress
 from objectives.backend import kernels
 from objectives.base import Params, Run
 from objectives.data import inputs
 from objectives.data.splits import Data
 from objectives.errors import DivergedError
+from objectives.recipes import schedules
+from objectives.recipes.averaging import averaged
+from objectives.recipes.rates import with_factors
+from objectives.recipes.schedules import Schedule
 from objectives.training import batches, evaluation, folds, layers, model_figures, sampling, trial_model
+from objectives.training.averages import AveragedWeights
+from objectives.training.batches import Variation
 from objectives.training.evaluation import Judge
 from objectives.training.folds import Part
+from objectives.training.mixed_targets import first_accuracy, mixed_loss
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.training.trial_model import Trainable
 from objectives.values import metric_text
 
 DEFAULT_BATCH_SIZE = 128
-WARMUP_FRACTION = 0.1
-"""Share of all steps in which the learning rate rises to its peak."""
 MOMENTUM = 0.9
 CHUNK_SECONDS = 0.5
 """Longest time in seconds between two returns to Python, where progress is reported and a run can be paused."""
@@ -44,8 +49,10 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 """Names of variables without weight decay: biases, and the scales and offsets of normalizations."""
 
 
-def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
-    """Return SGD with Nesterov momentum, or Adam, with one cycle: linear warm-up, then a cosine to zero.
+def optimizer(params: Params, steps: int, schedule: Schedule = "cosine") -> keras.optimizers.Optimizer:
+    """Return SGD with Nesterov momentum, or Adam, with one cycle: linear warm-up, then a way to zero.
+
+    The way is half a cosine, or, with the schedule "constant-decay", a constant learning rate and a short decay.
 
     For both, `weight_decay` is decoupled (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019), as
     Keras implements it: each step subtracts learning rate × weight decay × weight, outside the gradient. Biases and
@@ -54,21 +61,15 @@ def optimizer(params: Params, steps: int) -> keras.optimizers.Optimizer:
     Raises:
         ObjectiveBrokenError: the `optimizer` parameter is neither "sgd" nor "adam".
     """
-    warmup = max(1, round(steps * WARMUP_FRACTION))
-    peak = float(params.get("learning_rate", 1e-3))
-    # A warm-up starts at zero: a run of a single step would not train at all.
-    start = 0.0 if steps > 1 else peak
-    schedule = keras.optimizers.schedules.CosineDecay(
-        start, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
-    )
+    rate = schedules.made(schedule, float(params.get("learning_rate", 1e-3)), steps)
     decay = float(params.get("weight_decay", 0.0)) or None
     kind = params.get("optimizer", "adam")
     if kind == "sgd":
         sgd = FusedSGD if kernels.available() else keras.optimizers.SGD
-        made: keras.optimizers.Optimizer = sgd(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
+        made: keras.optimizers.Optimizer = sgd(rate, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
     elif kind == "adam":
         adam = FusedAdam if kernels.available() else keras.optimizers.Adam
-        made = adam(schedule, weight_decay=decay)
+        made = adam(rate, weight_decay=decay)
     else:
         raise ObjectiveBrokenError(
             f"unknown optimizer {kind!r} (use 'sgd' or 'adam'): override KerasObjective.optimizer for others"
@@ -96,10 +97,11 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     model_figures.measure(run, stock)
     precision = backend.precision(run.device)
     saved = 0 if run.state is None else int(run.state["epoch"])
-    model = _compiled(
-        stock, precision, objective.optimizer(params, steps * _cycle(run, max(saved, 1))), judge, run
+    variation = Variation.of(
+        trial_model.augmentation(objective, data), objective.mixing, run.seed, len(data.y_train)
     )
-    augmentation = trial_model.augmentation(objective, data)
+    optimizers = functools.partial(_optimizer, objective, params, run, steps)
+    model = _compiled(stock, precision, optimizers(max(saved, 1)), judge, run, variation)
     training = _Training(
         model=model,
         data=data,
@@ -109,15 +111,15 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         batch_size=batch_size,
         images=passes * images,
         order=functools.partial(sampling.order, sampling=objective.sampling, passes=passes),
-        advance=batches.advancing(model, data, augmentation, run.device),
+        variation=variation,
+        advance=batches.advancing(model, data, variation, run.device),
         forward=backend.current().forward(model),
+        averages=AveragedWeights(model, data.x_train),
     )
     states = folds.States(model, len(parts), run.state)
     for epoch in run.epochs():
         if epoch - 1 in run.restarts:
-            training = training.restarted(
-                objective.optimizer(params, steps * _cycle(run, epoch)), augmentation
-            )
+            training = training.restarted(optimizers(epoch))
             states.restart()
         metrics = training.epoch(epoch, states)
         run.save(states.captured(epoch))
@@ -126,21 +128,35 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         run.report(**metrics)
     if run.final and states.completed == run.total_epochs:
         run.record(precision=precision)
-        layers.copy_variables(model, stock)
-        # A model that was trained on mirror images can also average over a test image and its mirror image.
-        flip = augmentation is not None and augmentation.flip
-        evaluation.finish(stock, data, judge, run, flip)
+        training.finish(stock)
 
 
-def _cycle(run: Run, epoch: int) -> int:
-    """Return the number of epochs of the schedule that an epoch belongs to."""
+def _optimizer(
+    objective: Trainable, params: Params, run: Run, steps: int, epoch: int
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer of an epoch's cycle, with factors of the learning rate and the average of the weights.
+
+    `steps` is the number of batches in an epoch.
+    """
+    made = objective.optimizer(params, steps * _progress(run, epoch).length)
+    return averaged(with_factors(made, objective.learning_rate_factors), objective.weight_averaging)
+
+
+def _progress(run: Run, epoch: int) -> Progress:
+    """Return the place of an epoch in the run, and in the cycle of the schedule that it belongs to."""
     ends = [*sorted(run.restarts), run.total_epochs]
     last = next(end for end in ends if epoch <= end)
-    return last - max((end for end in ends if end < epoch), default=0)
+    begun = max((end for end in ends if end < epoch), default=0)
+    return Progress(epoch=epoch, place=epoch - begun, length=last - begun)
 
 
 def _compiled(
-    stock: keras.Model, precision: str, optimizer: keras.optimizers.Optimizer, judge: Judge, run: Run
+    stock: keras.Model,
+    precision: str,
+    optimizer: keras.optimizers.Optimizer,
+    judge: Judge,
+    run: Run,
+    variation: Variation,
 ) -> keras.Model:
     """Return a faster copy of the model, or the model itself if it cannot be copied, ready to be trained."""
     model = layers.accelerated(stock, precision)
@@ -148,15 +164,18 @@ def _compiled(
         run.log(
             "a layer cannot be copied (it has no usable get_config): training in float32 with the original layers"
         )
-    _compile(model, optimizer, judge, run)
+    _compile(model, optimizer, judge, run, variation)
     return model
 
 
-def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer, judge: Judge, run: Run) -> None:
+def _compile(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, judge: Judge, run: Run, variation: Variation
+) -> None:
+    mixed = variation.mixing is not None
     model.compile(
         optimizer,
-        loss=judge.loss.training,
-        metrics=judge.task.accuracy(),
+        loss=mixed_loss(judge.loss.training) if mixed else judge.loss.training,
+        metrics=first_accuracy(judge.task.accuracy()) if mixed else judge.task.accuracy(),
         jit_compile=False if run.device.gpu is None else "auto",
     )
 
@@ -175,20 +194,28 @@ class _Training:
     """Number of images of each fold in an epoch."""
     order: Callable[..., NDArray[np.int64]]
     """Function of the targets and a generator that returns the order of the examples."""
+    variation: Variation
     advance: batches.Advance
     forward: evaluation.Forward
+    averages: AveragedWeights
 
-    def restarted(
-        self, optimizer: keras.optimizers.Optimizer, augmentation: Augmentation | None
-    ) -> _Training:
+    def restarted(self, optimizer: keras.optimizers.Optimizer) -> _Training:
         """Return the training of the same weights with a new optimizer.
 
         A restart begins a cycle of the learning rate with the weights that the last one has reached (Loshchilov and
         Hutter, "SGDR: Stochastic gradient descent with warm restarts", 2017).
         """
-        _compile(self.model, optimizer, self.judge, self.run)
-        advance = batches.advancing(self.model, self.data, augmentation, self.run.device)
+        _compile(self.model, optimizer, self.judge, self.run, self.variation)
+        advance = batches.advancing(self.model, self.data, self.variation, self.run.device)
         return replace(self, advance=advance)
+
+    def finish(self, stock: keras.Model) -> None:
+        """Evaluate the trained weights, or their average, on the test set, and export them in the model of `build`."""
+        self.averages.apply(None, self.sampling(self.run.total_epochs))
+        layers.copy_variables(self.model, stock)
+        # A model that was trained on mirror images can also average over a test image and its mirror image.
+        flip = self.variation.augmentation is not None and bool(self.variation.augmentation.flip)
+        evaluation.finish(stock, self.data, self.judge, self.run, flip)
 
     def epoch(self, epoch: int, states: folds.States) -> dict[str, float]:
         """Train each fold for one epoch; return the metrics over all."""
@@ -202,7 +229,7 @@ class _Training:
             found = self._train(epoch, fold, part)
             seconds += time.perf_counter() - began_at
             rate = float(keras.ops.convert_to_tensor(self.model.optimizer.learning_rate))
-            measured.append(found | ({} if self.run.final else self._validate(part)))
+            measured.append(found | ({} if self.run.final else self._validate(part, epoch)))
             states.leave(fold, epoch)
         steps = len(self.parts) * (self.images // self.batch_size)
         speed = {"images_per_second": steps * self.batch_size / seconds, "learning_rate": rate}
@@ -217,6 +244,7 @@ class _Training:
         """
         self.model.reset_metrics()
         order, run, batch_size = self._ordered(part, epoch), self.run, self.batch_size
+        progress = _progress(run, epoch)
         steps = len(order) // batch_size
         metrics: dict[str, float] = {}
         done, size = 0, 1
@@ -224,7 +252,8 @@ class _Training:
             began_at = time.perf_counter()
             chunk = range(done, min(done + size, steps))
             chosen = order[chunk.start * batch_size : chunk.stop * batch_size].reshape(-1, batch_size)
-            metrics = self.advance(chosen, [np.random.default_rng([run.seed, epoch, step]) for step in chunk])
+            generators = [np.random.default_rng([run.seed, epoch, step]) for step in chunk]
+            metrics = self.advance(chosen, generators, progress)
             done = chunk.stop
             _must_be_finite(metrics["loss"], f"loss of epoch {epoch}, batch {done} of {steps}")
             completed = fold * steps + done
@@ -239,12 +268,18 @@ class _Training:
             return self.order(self.data.y_train, rng=rng)
         return part.train[self.order(self.data.y_train[part.train], rng=rng)][: self.images]
 
-    def _validate(self, part: Part) -> dict[str, float]:
-        """Return the metrics of the validation rows, or of those that a fold holds out."""
+    def sampling(self, epoch: int) -> np.random.Generator:
+        """Return the generator that samples examples for the statistics of averaged weights after an epoch."""
+        return np.random.default_rng([self.run.seed, 0, 2, epoch])
+
+    def _validate(self, part: Part, epoch: int) -> dict[str, float]:
+        """Return the metrics of the validation rows, or of those that a fold holds out, of averaged weights if any."""
         x, y = self.data.x_valid, self.data.y_valid
         if part.held_out is not None:
             x, y = inputs.take(self.data.x_train, part.held_out), self.data.y_train[part.held_out]
-        return self.judge.measure("val_", y, evaluation.raw_outputs(self.forward, x))
+        with self.averages.applied(part.train, self.sampling(epoch)):
+            raw = evaluation.raw_outputs(self.forward, x)
+        return self.judge.measure("val_", y, raw)
 
 
 def _must_be_finite(value: float, description: str) -> None:

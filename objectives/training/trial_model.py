@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import keras
 import numpy as np
 
 from hpo.errors import ObjectiveBrokenError
-from objectives.augment import Augmentation
+from objectives.augment import Augmentation, Mixing
 from objectives.base import Params, Run
-from objectives.data.inputs import is_images, shape_of
 from objectives.data.splits import Data
+from objectives.recipes import declarations
+from objectives.recipes.averaging import Averaging
 from objectives.tasks import choice
 from objectives.tasks.metrics import METRICS, Floats
 from objectives.tasks.table import task_of
@@ -36,6 +37,9 @@ class Trainable(Protocol):
     sampling: ClassVar[Sampling]
     label_smoothing: ClassVar[float]
     least_images_per_epoch: ClassVar[int]
+    mixing: ClassVar[Mixing | None]
+    weight_averaging: ClassVar[Averaging]
+    learning_rate_factors: ClassVar[Mapping[str, float]]
 
     def build(self, params: Params, data: Data) -> keras.Model:
         """Return the model, not compiled."""
@@ -78,17 +82,13 @@ def build(
 
 
 def augmentation(objective: Trainable, data: Data) -> Augmentation | None:
-    """Return the augmentation of an objective.
+    """Return the augmentation of an objective, whose changes to examples are checked.
 
     Raises:
-        ObjectiveBrokenError: the data are not images.
+        ObjectiveBrokenError: changes do not apply to the data, such as those of images.
     """
     found = objective.augment(data)
-    if found is not None and not is_images(data.x_train):
-        raise ObjectiveBrokenError(
-            f"augmentation applies to images (n, height, width, channels), and this data has inputs of"
-            f" {shape_of(data.x_train)}: set augmentation = None"
-        )
+    declarations.check(objective, found, data.x_train, data.task)
     return found
 
 

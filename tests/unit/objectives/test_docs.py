@@ -169,3 +169,22 @@ def test_the_examples_of_tasks_are_valid_and_train():
 def test_every_metric_is_documented():
     page = (DOCS / "how-to" / "tasks.md").read_text(encoding="utf-8")
     assert [name for name in METRICS if f"`{name}`" not in page] == []
+
+
+def test_the_example_of_recipes_is_valid_and_trains():
+    namespace: dict[str, Any] = {"__name__": "docs_recipes"}
+    (code,) = code_of((DOCS / "how-to" / "recipes.md").read_text(encoding="utf-8"))
+    exec(compile(code, "docs", "exec"), namespace)
+    objective = namespace["Digits"]
+    assert validation.problem(objective) is None
+    run = LocalRun(2)
+    made = objective()
+    made.prepare(DataOptions(limit=300), final=False)
+    made.train(objective.first[0], run)
+    assert run.history[-1]["val_accuracy"] > 0.2
+
+
+def test_every_attribute_of_keras_objectives_is_documented():
+    names = {name for name in vars(KerasObjective) if not name.startswith("_")}
+    attributes = sorted(name for name in names if not callable(getattr(KerasObjective, name)))
+    assert [name for name in attributes if f"`{name}`" not in REFERENCE] == []

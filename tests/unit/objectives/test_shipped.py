@@ -242,7 +242,7 @@ def changed(objective: KerasObjective, image: np.ndarray, count: int, monkeypatc
     data = replace(
         objective._data, x_train=np.repeat(image[None], count, 0), y_train=np.zeros(count, np.int64)
     )
-    advance = batches.advancing(None, data, objective.augmentation, Device())
+    advance = batches.advancing(None, data, batches.Variation(augmentation=objective.augmentation), Device())
     advance(np.arange(count)[None], [np.random.default_rng(0)])
     return seen[0][0]
 

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 from hpo.errors import ObjectiveBrokenError
-from objectives.augment import Augmentation
+from objectives.augment import Augmentation, Mixing
 from objectives.keras_objective import KerasObjective
 from objectives.runs.switches import applied, switches
 from objectives.shipped.cifar_cnn import CifarCNN
@@ -37,6 +37,20 @@ def test_switches_are_the_parts_that_a_class_turns_on() -> None:
         "recipe.label_smoothing": "0.1",
     }
     assert CifarCNN.describe("c").recipe == switches(CifarCNN, KerasObjective)
+
+
+def test_parts_of_training_recipes_are_switched_off_as_a_whole() -> None:
+    parts = {
+        "mixing": Mixing(mixup=0.2, cutmix=1.0),
+        "weight_averaging": "lookahead",
+        "schedule": "constant-decay",
+    }
+    cls = type("Parts", (DigitsCNN,), parts | {"learning_rate_factors": {"beta": 4.0}})
+    shown = {"mixing": "on", "weight_averaging": "lookahead", "learning_rate_factors": "on"}
+    shown["schedule"] = "constant-decay"
+    assert switches(cls, KerasObjective) == {f"recipe.{name}": value for name, value in shown.items()}
+    plain, _ = without(cls(), **dict.fromkeys(shown, "off"))
+    assert [getattr(plain, name) for name in shown] == [None, None, {}, "cosine"]
 
 
 def test_switched_off_parts_are_those_of_the_base_class_for_one_trial_alone() -> None:

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from objectives import backend
-from objectives.augment import Augmentation, Changes
+from objectives.augment import Augmentation, Changes, Mixing, Progress
+from objectives.augment.mixing import Mixtures
 from objectives.data.splits import Data
 from objectives.device import Device
 from objectives.shipped.digits_cnn import DigitsCNN
-from objectives.training.batches import advancing, hosted, resident
+from objectives.tasks.classes import cross_entropy
+from objectives.training.batches import Variation, advancing, hosted, resident
+from objectives.training.mixed_targets import first_accuracy, mixed_loss
 
 AUGMENTATIONS = (
     Augmentation(flip=True),
@@ -37,6 +40,20 @@ def test_augmentation_on_the_device_equals_the_host(augmentation):
     assert (difference != 0).mean() < 0.01
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_mixtures_on_the_device_equal_the_host(dtype):
+    images = np.random.default_rng(0).integers(0, 256, (32, 9, 7, 3)).astype(dtype)
+    drawn = Mixing(mixup=0.4, cutmix=1.0).draw(32, np.random.default_rng(1))
+    expected, shares = drawn.inputs(images)
+    given = {name: keras.ops.convert_to_tensor(value) for name, value in vars(drawn).items()}
+    mixed, found = map(
+        keras.ops.convert_to_numpy, Mixtures(**given).inputs(keras.ops.convert_to_tensor(images))
+    )
+    np.testing.assert_allclose(mixed.astype(float), expected, atol=1 if dtype == np.uint8 else 1e-3)
+    assert (np.abs(mixed.astype(float) - expected) > 0.5).mean() < 0.01
+    np.testing.assert_allclose(found, shares, atol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def data() -> Data:
     rng = np.random.default_rng(3)
@@ -56,24 +73,37 @@ def data() -> Data:
     )
 
 
-def _trained(
-    make, data: Data, augmentation: Augmentation | None
-) -> tuple[dict[str, float], list[np.ndarray]]:
-    """Return metrics and weights after three batches, two of them in one call."""
+def _trained(make, data: Data, variation: Variation) -> tuple[dict[str, float], list[np.ndarray]]:
+    """Return metrics and weights after three batches, two of them in one call, the last one in the last epoch."""
     backend.configure(Device(), seed=5)
     model = DigitsCNN().build({"dropout": 0.0}, data)
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    advance = make(model, data, augmentation)
+    loss, metrics = cross_entropy(0.0), ["accuracy"]
+    if variation.mixing is not None:
+        loss, metrics = mixed_loss(loss), first_accuracy(metrics)
+    model.compile("sgd", loss, metrics=metrics)
+    advance = make(model, data, variation)
     order = np.random.default_rng(0).permutation(96).reshape(3, 32)
-    advance(order[:2], [np.random.default_rng([1, step]) for step in (0, 1)])
-    metrics = advance(order[2:], [np.random.default_rng([1, 2])])
-    return metrics, model.get_weights()
+    advance(order[:2], [np.random.default_rng([1, step]) for step in (0, 1)], Progress(length=4))
+    last = Progress(epoch=4, place=4, length=4)
+    found = advance(order[2:], [np.random.default_rng([1, 2])], last)
+    return found, model.get_weights()
 
 
-@pytest.mark.parametrize("augmentation", [None, Augmentation(flip=True, shift=1, cutout=2)])
-def test_training_from_the_device_equals_the_host(data, augmentation):
+@pytest.mark.parametrize(
+    ("augmentation", "mixing"),
+    [
+        (None, None),
+        (Augmentation(flip=True, shift=1, cutout=2), None),
+        (
+            Augmentation(flip="alternating", shift=1, cutout=2, plain_epochs=1),
+            Mixing(mixup=0.4, cutmix=1.0, fade=0.5),
+        ),
+    ],
+)
+def test_training_from_the_device_equals_the_host(data, augmentation, mixing):
+    variation = Variation.of(augmentation, mixing, seed=2, count=96)
     (metrics, weights), (expected, expected_weights) = (
-        _trained(make, data, augmentation) for make in (resident, hosted)
+        _trained(make, data, variation) for make in (resident, hosted)
     )
     assert metrics.keys() == expected.keys()
     assert metrics["loss"] == pytest.approx(expected["loss"], rel=1e-4)
@@ -99,4 +129,4 @@ def test_images_lie_on_the_device_only_on_gpus_with_known_augmentation(
 ):
     for name in ("resident", "hosted"):
         monkeypatch.setattr(f"objectives.training.batches.{name}", lambda *_, name=name: name)
-    assert advancing(None, data, augmentation, Device(gpu=gpu)) == where
+    assert advancing(None, data, Variation(augmentation=augmentation), Device(gpu=gpu)) == where
