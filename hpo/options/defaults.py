@@ -26,16 +26,23 @@ class LaunchDefaults:
 
     trials: int = 50
     sampler: str = "tpe"
-    pruner: str = "median"
+    pruner: str = FREEZE_THAW
+    pruner_without_pauses: str = "median"
+    """Pruner of trials that cannot pause, or that no model of their curves would compare."""
     pruner_of_many: str = "asha"
     many_trials: int = 100
-    """Budget from which `pruner_of_many` is more efficient: see docs/decisions.md."""
+    """Budget of such trials from which `pruner_of_many` is more efficient: see docs/decisions.md."""
+    least_epochs: int = 4
+    """Fewest epochs of trials that pause: shorter ones are not worth the starts."""
     seed: int = 0
     max_failed: int = 10
     max_lost: int = 3
 
-    def pruner_for(self, trials: int, epochs: int | None) -> str:
-        """Return the default pruner for `trials` of so many epochs, which are None if only the objective knows them."""
-        found = self.pruner_of_many if trials >= self.many_trials else self.pruner
-        # Such a trial cannot pause.
-        return "median" if epochs is None and found == FREEZE_THAW else found
+    def pruner_for(self, trials: int, epochs: int | None, *, pauses: bool) -> str:
+        """Return the default pruner for `trials` of so many epochs, which are None if only the objective knows them.
+
+        `pauses`: whether trials can pause, and a model of their curves can decide which.
+        """
+        if pauses and epochs is not None and epochs >= self.least_epochs:
+            return self.pruner
+        return self.pruner_of_many if trials >= self.many_trials else self.pruner_without_pauses

@@ -186,8 +186,9 @@ class LaunchRequest:
         "Algorithm that ends unpromising trials early; freeze-thaw pauses them, and resumes those that promise most.",
         kind=PRUNERS,
         show_default=_for_new(
-            f"{LaunchDefaults.pruner}, or {LaunchDefaults.pruner_of_many} from "
-            f"{LaunchDefaults.many_trials} trials on,"
+            f"{LaunchDefaults.pruner} for a KerasObjective of {LaunchDefaults.least_epochs} epochs or more without "
+            f"--sampler and --constraint, else {LaunchDefaults.pruner_without_pauses}, or "
+            f"{LaunchDefaults.pruner_of_many} from {LaunchDefaults.many_trials} trials on,"
         ),
     )
     seed: int | None = option_field(

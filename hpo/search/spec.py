@@ -58,7 +58,7 @@ class StudySpec:
     sampler: str = LaunchDefaults.sampler
     earlier_samplers: tuple[tuple[str, int], ...] = ()
     """Samplers before a change, each with the number of trials that the study had reserved at its end."""
-    pruner: str = LaunchDefaults.pruner
+    pruner: str = LaunchDefaults.pruner_without_pauses
     rungs: tuple[tuple[int, int], ...] = ()
     """Rungs of freeze-thaw when the study began: each an epoch, and the trials of which one goes on."""
     restarts: tuple[int, ...] = ()

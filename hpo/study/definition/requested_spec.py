@@ -128,6 +128,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
     space = Space() if description.open_space else narrow_space(description.space, request.params)
     trials = request.trials or defaults.trials
     judged = selected(description, request.metric)
+    sampler = request.sampler or _default_sampler(request, description, space, trials)
     spec = StudySpec(
         objective=reference,
         metric=judged.metric,
@@ -145,11 +146,8 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         code=description.code,
         takes_restarts=description.takes_restarts,
         first=known_good_parts(description.first, space),
-        sampler=request.sampler or _default_sampler(request, description, space, trials),
-        # The other objective of an unpromising trial may be the best.
-        pruner=NO_PRUNER
-        if request.also_minimize is not None
-        else request.pruner or defaults.pruner_for(trials, request.epochs or description.epochs),
+        sampler=sampler,
+        pruner=_pruner(request, description, space, trials, sampler),
         seed=defaults.seed if request.seed is None else request.seed,
         startup=startup_trials(trials),
         max_failed=request.max_failed or defaults.max_failed,
@@ -176,6 +174,25 @@ def _default_sampler(request: LaunchRequest, description: Description, space: Sp
         return LaunchDefaults.sampler
     number = finite.size(space)
     return GRID if number is not None and number <= trials else LaunchDefaults.sampler
+
+
+def _pruner(request: LaunchRequest, description: Description, space: Space, trials: int, sampler: str) -> str:
+    """Return the requested pruner of a new study, or its default.
+
+    Trials pause by default where that has been measured: trained by the service's own loop, which resumes them after
+    any epoch, and proposed by the model of their curves.
+    """
+    if request.also_minimize is not None:
+        # The other objective of an unpromising trial may be the best.
+        return NO_PRUNER
+    defaults = LaunchDefaults()
+    modelled = (
+        request.sampler is None and sampler == defaults.sampler and not request.constraint and bool(space)
+    )
+    epochs = request.epochs or description.epochs
+    return request.pruner or defaults.pruner_for(
+        trials, epochs, pauses=modelled and description.takes_restarts
+    )
 
 
 def _with_stored(request: LaunchRequest, stored: StudySpec, reference: str) -> LaunchRequest:

@@ -130,7 +130,11 @@ def test_help_lists_all_samplers_and_pruners() -> None:
 def test_help_shows_actual_defaults() -> None:
     printed = " ".join(CliRunner().invoke(cli, ["launch", "--help"]).output.split())
     defaults = LaunchDefaults()
-    pruner = f"{defaults.pruner}, or {defaults.pruner_of_many} from {defaults.many_trials} trials on,"
+    pruner = (
+        f"{defaults.pruner} for a KerasObjective of {defaults.least_epochs} epochs or more without --sampler and"
+        f" --constraint, else {defaults.pruner_without_pauses}, or {defaults.pruner_of_many} from"
+        f" {defaults.many_trials} trials on,"
+    )
     sampler = (
         f"{GRID} if --trials suffice for the whole space, else {defaults.sampler}, {CURVES} if trials pause,"
     )
