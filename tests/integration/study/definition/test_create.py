@@ -222,6 +222,34 @@ def test_space_that_is_not_larger_than_the_budget_is_enumerated(
     assert [line in message for message in caplog.messages] == [True] * bool(line)
 
 
+@pytest.mark.parametrize(
+    ("declared", "options", "chosen"),
+    [
+        ({}, {}, ("curves", "freeze-thaw")),
+        ({}, {"trials": 300}, ("curves", "freeze-thaw")),
+        ({}, {"epochs": 3}, ("tpe", "median")),
+        ({}, {"epochs": 1, "trials": 100}, ("tpe", "asha")),
+        ({}, {"pruner": "median"}, ("tpe", "median")),
+        ({}, {"sampler": "tpe"}, ("tpe", "median")),
+        ({}, {"sampler": "tpe", "pruner": "freeze-thaw"}, ("tpe", "freeze-thaw")),
+        ({}, {"constraint": ("parameters<=1000",)}, ("tpe", "median")),
+        ({}, {"also_minimize": "parameters"}, ("tpe", "none")),
+        ({"takes_restarts": False}, {}, ("tpe", "median")),
+        ({"space": FINITE}, {}, ("grid", "median")),
+        ({"space": FINITE}, {"trials": 4}, ("curves", "freeze-thaw")),
+        ({"space": {}}, {}, ("grid", "median")),
+        ({"space": {}, "open_space": True, "epochs": None}, {}, ("tpe", "median")),
+    ],
+)
+def test_trials_pause_by_default_where_a_model_compares_their_curves(
+    declared: Any, options: Any, chosen: tuple[str, str]
+) -> None:
+    description = replace(DESCRIPTION, **{"takes_restarts": True, "first": []} | declared)
+    spec = new_spec(replace(REQUEST, **options), "q", description)
+    assert (spec.sampler, spec.pruner) == chosen
+    assert spec.curve_model == (chosen[1] == "freeze-thaw")
+
+
 def test_search_that_starts_from_earlier_studies_keeps_a_sampler_that_learns() -> None:
     description = replace(DESCRIPTION, space=FINITE, first=[])
     request = replace(REQUEST, learn_from="earlier")
