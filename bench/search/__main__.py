@@ -84,9 +84,13 @@ def rows_of(found: Mapping[str, Courses], epochs: int) -> list[Row]:
 
 def limited_rows(found: Mapping[str, Courses], epochs: int) -> list[Row]:
     """Return a row for each contestant with the same number of configurations."""
+    reference = found[REFERENCE]
     return [
         {
             "contestant": name,
+            "epochs to match": str(epochs_to_match(one, reference, np.median)),
+            "by the mean": str(epochs_to_match(one, reference, np.mean)),
+            "time to match": str(seconds_to_match(one, reference)),
             "trainings": f"{np.median(one.epochs) / epochs:.1f}",
             "simulated minutes": f"{np.median(one.seconds[:, -1]) / 60:.1f}",
             "regret at the end": _points(one.regrets[:, -1]),
