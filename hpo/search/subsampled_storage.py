@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from hpo.search.changed_trials import ChangedTrials
 from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:
@@ -37,8 +38,17 @@ class SubsampledStorage(ForwardingStorage):
     def __init__(self, storage: BaseStorage, direction: StudyDirection) -> None:
         super().__init__(storage)
         self._sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-        self._finished: set[int] = set()
-        self._best: list[tuple[Rank, int]] = []
+        self._changed = ChangedTrials(storage)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._trials = 0
+        """Number of trials of the study."""
+        self._every = 1
+        self._sample: dict[int, FrozenTrial] = {}
+        """Finished trials whose number is a multiple of `_every`, by number."""
+        self._open: dict[int, FrozenTrial] = {}
+        self._best: list[tuple[Rank, int, FrozenTrial]] = []
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -46,28 +56,48 @@ class SubsampledStorage(ForwardingStorage):
         if deepcopy:
             # Samplers never ask for a copy.
             return self._storage.get_all_trials(study_id, deepcopy, states)
-        trials = self._storage.get_all_trials(study_id, deepcopy=False)
-        if len(trials) > MOST:
-            trials = self._subsampled(trials)
-        return trials if states is None else [trial for trial in trials if trial.state in states]
+        self._update(study_id)
+        best = {number: trial for _, number, trial in self._best} if self._every > 1 else {}
+        shown = sorted({**self._sample, **best, **self._open}.items())
+        return [trial for _, trial in shown if states is None or trial.state in states]
 
-    def _subsampled(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        self._update([trial for trial in trials if trial.number not in self._finished])
-        every = 2 ** math.ceil(math.log2(len(trials) / MOST))
-        best = {number for _, number in self._best}
-        return [
-            trial
-            for trial in trials
-            if (number := trial.number) % every == 0 or number in best or number not in self._finished
-        ]
+    def _update(self, study_id: int) -> None:
+        trials, complete = self._changed.read(study_id)
+        if not complete and any(
+            not trial.state.is_finished() and self._was_closed(trial) for trial in trials
+        ):
+            # It was opened again, and may have been among the best.
+            self._changed.restart()
+            trials, complete = self._changed.read(study_id)
+        if complete:
+            self._forget()
+        ended = []
+        for trial in trials:
+            number = trial.number
+            self._trials = max(self._trials, number + 1)
+            if not trial.state.is_finished():
+                self._open[number] = trial
+                continue
+            self._open.pop(number, None)
+            if number % self._every == 0:
+                self._sample[number] = trial
+            if trial.state != TrialState.FAIL:
+                ended.append((rank(trial, self._sign), number, trial))
+        # A trial that is read again replaces itself.
+        again = {number for _, number, _ in ended}
+        kept = [one for one in self._best if one[1] not in again]
+        self._best = heapq.nsmallest(BEST, [*kept, *ended], key=lambda one: one[:2])
+        self._thin_out()
 
-    def _update(self, trials: list[FrozenTrial]) -> None:
-        finished = [trial for trial in trials if trial.state.is_finished()]
-        self._finished.update(trial.number for trial in finished)
-        ranked = [
-            (rank(trial, self._sign), trial.number) for trial in finished if trial.state != TrialState.FAIL
-        ]
-        self._best = heapq.nsmallest(BEST, [*self._best, *ranked])
+    def _was_closed(self, trial: FrozenTrial) -> bool:
+        return trial.number < self._trials and trial.number not in self._open
+
+    def _thin_out(self) -> None:
+        """Keep an even sample of at most `MOST` trials."""
+        every = 2 ** max(0, math.ceil(math.log2(max(self._trials, 1) / MOST)))
+        if every != self._every:
+            self._every = every
+            self._sample = {number: trial for number, trial in self._sample.items() if number % every == 0}
 
 
 def rank(trial: FrozenTrial, sign: float, objective: int = 0) -> Rank:

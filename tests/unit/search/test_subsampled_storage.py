@@ -5,10 +5,12 @@ from __future__ import annotations
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.storages import InMemoryStorage
+from optuna.storages import InMemoryStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import text
 
+from hpo.search import subsampled_storage
 from hpo.search.subsampled_storage import BEST, MOST, SubsampledStorage
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
@@ -124,3 +126,38 @@ def test_tpe_proposes_good_values_from_a_subsample(study: optuna.Study) -> None:
     )
     proposed = [thinned.ask(SPACE).params["x"] for _ in range(10)]
     assert all(abs(x - 0.3) < 0.05 for x in proposed)
+
+
+@pytest.mark.parametrize("most", [8, 100])
+def test_view_that_reads_changes_alone_shows_what_a_new_one_does(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Through Optuna's cache, while trials end and fail, and the best one is opened again."""
+    monkeypatch.setattr(subsampled_storage, "MOST", most)
+    monkeypatch.setattr(subsampled_storage, "BEST", 3)
+    storage = get_storage("sqlite://")
+    study = optuna.create_study(storage=storage)
+    early = SubsampledStorage(storage, study.direction)
+
+    def check() -> None:
+        new = seen(study)
+        assert [(trial.number, trial.state) for trial in seen(study, early)] == [
+            (trial.number, trial.state) for trial in new
+        ]
+        assert len(new) < len(study.trials) or most == 100
+
+    for count in (20, 1, 3):
+        add(study, count)
+        running = [study.ask(SPACE) for _ in range(3)]
+        check()
+        study.tell(running[0], 0.0)
+        study.tell(running[1], state=TrialState.FAIL)
+        check()
+    best = study.best_trial._trial_id
+    with storage._backend.engine.begin() as connection:  # type: ignore[attr-defined]
+        connection.execute(text("UPDATE trials SET state = 'RUNNING' WHERE trial_id = :t"), {"t": best})
+    # As an agent does that takes a trial over.
+    storage._studies[study._study_id].unfinished_trial_ids.add(best)  # type: ignore[attr-defined]
+    check()
+    study.tell(best - 1, 1.0)
+    check()
