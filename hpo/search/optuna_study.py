@@ -93,14 +93,20 @@ class Search:
 
     def create(self, claim: Claim) -> tuple[int, int]:
         """Create a running trial for a reservation and return Optuna's trial_id and number."""
+        trial_id = self._storage.create_new_trial(self._study_id, template_trial=self.created(claim))
+        return trial_id, self._storage.get_trial_number_from_id(trial_id)
+
+    def created(self, claim: Claim) -> FrozenTrial:
+        """Return the trial of a reservation as it is created, without reading it."""
         first = self.first_attributes
-        template = create_trial(
+        trial = create_trial(
             state=TrialState.RUNNING,
             user_attrs={RESERVATION_ATTRIBUTE: claim.reservation_id},
             system_attrs=first[claim.ordinal] if claim.ordinal < len(first) else {},
         )
-        trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
-        return trial_id, self._storage.get_trial_number_from_id(trial_id)
+        if claim.trial_id is not None and claim.number is not None:
+            trial._trial_id, trial.number = claim.trial_id, claim.number
+        return trial
 
     @cached_property
     def first_attributes(self) -> list[dict[str, Any]]:
@@ -118,10 +124,13 @@ class Search:
         """Return the values that a trial was created or enqueued with."""
         return dict(self._storage.get_trial(trial_id).system_attrs.get("fixed_params", {}))
 
-    def propose(self, trial_id: int) -> Proposal:
-        """Return a value for every active parameter of the space; values that the trial has already are kept."""
+    def propose(self, trial_id: int, known: FrozenTrial | None = None) -> Proposal:
+        """Return a value for every active parameter of the space; values that the trial has already are kept.
+
+        The trial is not read if it is `known`.
+        """
         try:
-            return self._propose_by(proposing(self._proposing, trial_id))
+            return self._propose_by(proposing(self._proposing, trial_id, known))
         except UpdateFinishedTrialError:
             raise
         except Exception as exc:
@@ -129,7 +138,7 @@ class Search:
                 raise
             # Values of other trials may exceed the sampler's arithmetic: this one is drawn at random.
             log.warning(f"the sampler failed ({type(exc).__name__}: {exc}): a trial is sampled at random")
-        return self._propose_by(proposing(self._at_random(), trial_id))
+        return self._propose_by(proposing(self._at_random(), trial_id, known))
 
     def _propose_by(self, trial: optuna.Trial) -> Proposal:
         with np.errstate(**QUIET):

@@ -35,9 +35,16 @@ class Proposal:
 class _ReadOnce(ForwardingStorage):
     """A storage of one study that keeps the trials it has read: TPE reads them for each of its steps."""
 
-    def __init__(self, storage: BaseStorage) -> None:
+    def __init__(self, storage: BaseStorage, known: FrozenTrial | None) -> None:
         super().__init__(storage)
+        self._known = known
         self._trials: list[FrozenTrial] | None = None
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        known = self._known
+        return (
+            known if known is not None and known._trial_id == trial_id else self._storage.get_trial(trial_id)
+        )
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -54,9 +61,9 @@ class _ReadOnce(ForwardingStorage):
             self._storage.set_trial_system_attr(trial_id, key, value)
 
 
-def proposing(study: optuna.Study, trial_id: int) -> optuna.Trial:
-    """Return a trial for the parameters that a sampler proposes now."""
+def proposing(study: optuna.Study, trial_id: int, known: FrozenTrial | None = None) -> optuna.Trial:
+    """Return a trial for the parameters that a sampler proposes now; it need not be read if it is `known`."""
     # A copy of the study, because it caches the trials that it read first.
     view = copy.copy(study)
-    view._storage = _ReadOnce(study._storage)
+    view._storage = _ReadOnce(study._storage, copy.deepcopy(known))
     return unwritten(view, trial_id)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial
 
 from hpo.agent.store.errors import TrialFinishedError
 from hpo.agent.store.parameter_kinds import ParameterKinds
@@ -92,13 +93,15 @@ class OptunaTrials:
             return {}
         if self._may_repeat and not is_repeat:
             self._give(claim, trial_id)
-        return self._sampled(claim, trial_id)
+        # With a claim that has created it, nothing has happened to it, unless it was given a configuration.
+        is_known = claim.fresh and claim.trial_id is not None and not (is_repeat or self._may_repeat)
+        return self._sampled(claim, trial_id, self._search.created(claim) if is_known else None)
 
-    def _sampled(self, claim: Claim, trial_id: int) -> Params:
-        """Return the parameters that a trial has from now on."""
+    def _sampled(self, claim: Claim, trial_id: int, known: FrozenTrial | None) -> Params:
+        """Return the parameters that a trial has from now on; it is not read first if it is `known`."""
         while True:
             try:
-                proposal = self._session.call(lambda: self._search.propose(trial_id))
+                proposal = self._session.call(partial(self._search.propose, trial_id, known))
             except UpdateFinishedTrialError as exc:
                 raise TrialFinishedError from exc
             self._kinds.check(self._spec.space, proposal.unwritten)
@@ -113,6 +116,7 @@ class OptunaTrials:
                 raise TrialFinishedError
             if written:
                 return proposal.params
+            known = None
             # An agent of an older version was stopped while it wrote this trial's parameters, and continues.
 
     def _run_of_design(self, claim: Claim, trial_id: int, number: int) -> Params:

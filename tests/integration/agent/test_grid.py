@@ -86,7 +86,7 @@ def test_agents_that_propose_the_same_at_once_train_different_configurations(
 ) -> None:
     propose, same = Search.propose, Proposal({"kind": "c", "x": 0.5}, {})
     monkeypatch.setattr(
-        Search, "propose", lambda self, trial: propose(self, trial) if self.fixed(trial) else same
+        Search, "propose", lambda self, trial, *_: propose(self, trial) if self.fixed(trial) else same
     )
     study = StoredStudy(database, spec(SPACE), budget=6)
     agents = [study.agent() for _ in range(6)]

@@ -119,8 +119,8 @@ def test_trial_has_the_parameters_that_optuna_has_although_two_agents_sample_it(
     second.reap_expired()
     propose = second._search.propose
 
-    def race(trial_id: int) -> Proposal:
-        proposal = propose(trial_id)
+    def race(trial_id: int, *known: Any) -> Proposal:
+        proposal = propose(trial_id, *known)
         for name, value in proposal.unwritten.items():
             study.database.optuna.set_trial_param(trial_id, name, value / 2, study.spec.space[name])
         return proposal
