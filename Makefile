@@ -22,6 +22,8 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.5'
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact
+# uv compiles no modules, and the first launch would spend most of its time on those of the framework.
+	-@cd $(VENV)/lib/python3*/site-packages && ../../../bin/python -m compileall -q -j 0 keras tensorflow/_api tensorflow/python >/dev/null
 	@touch $@
 
 install: $(VENV)/.installed ## Make .venv with the locked dependencies

@@ -23,6 +23,7 @@ SUITE = (
     "photos",
     "whole_job",
     "time_to_target",
+    "start",
     "search",
 )
 

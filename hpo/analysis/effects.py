@@ -239,9 +239,12 @@ def _basis(design: Floats) -> Floats:
 
 
 def _ranks(values: Floats) -> Floats:
-    from scipy.stats import rankdata
+    """Return the ranks from 1 on; equal values have the mean of theirs.
 
-    return np.asarray(rankdata(values), dtype=np.float64)
+    As `rankdata` of scipy.stats, whose import takes a fifth of the processor time of a report of 1,000 trials.
+    """
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places], dtype=np.float64)
 
 
 def _without_extremes(values: Floats) -> Floats:

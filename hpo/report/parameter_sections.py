@@ -145,6 +145,7 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
     import numpy as np
     from scipy.interpolate import LinearNDInterpolator
     from scipy.spatial import QhullError
+    from threadpoolctl import threadpool_limits
 
     spaces = comparison.space[first], comparison.space[second]
     trials = drawn(comparison)
@@ -162,7 +163,9 @@ def _surface(comparison: Comparison, first: str, second: str) -> Surface:
     places = np.linspace(0.0, 1.0, _GRID)
     grid: list[list[float | None]] = [[None] * _GRID for _ in range(_GRID)]
     try:
-        found = LinearNDInterpolator(np.array(places_of), values)(*np.meshgrid(places, places))
+        # It solves a system of two equations for each triangle: threads would wait for one another most of the time.
+        with threadpool_limits(limits=1, user_api="blas"):
+            found = LinearNDInterpolator(np.array(places_of), values)(*np.meshgrid(places, places))
         grid = [[None if np.isnan(cell) else float(cell) for cell in row] for row in found]
     except QhullError:
         pass  # All points lie on a line: there is no area to interpolate.

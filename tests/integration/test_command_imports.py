@@ -37,6 +37,13 @@ OPTUNA = (
 )
 STORAGE = (["enqueue", "--study", "other", "--param", "learning_rate=0.1"],)
 """Commands that write through Optuna's storage."""
+AGENT = (
+    [
+        *("launch", "--study", "agent", "--workers", "2", "--trials", "12", "--pruner", "median"),
+        *("--objective", f"{Path(__file__).parents[2] / 'bench' / 'idle.py'}:Nothing"),
+    ],
+)
+"""A whole search, of so many trials that its sampler models them."""
 PROGRAM = """
 import contextlib, io, json, sys
 from hpo.cli.main import run
@@ -51,7 +58,7 @@ for command in commands:
 def test_commands_import_only_what_they_need(database: Database, storage_url: str, tmp_path: Path) -> None:
     """In one process, in which modules accumulate: commands that need less come first."""
     finished_study(database)
-    kinds = {"light": LIGHT, "database": DATABASE, "optuna": OPTUNA, "storage": STORAGE}
+    kinds = {"light": LIGHT, "database": DATABASE, "optuna": OPTUNA, "storage": STORAGE, "agent": AGENT}
     commands = [command for of_kind in kinds.values() for command in of_kind]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -66,6 +73,7 @@ def test_commands_import_only_what_they_need(database: Database, storage_url: st
     allowed = {"light": set(), "database": {"psycopg2", "sqlalchemy"}}
     allowed["optuna"] = {*allowed["database"], "numpy", "optuna"}
     allowed["storage"] = {*allowed["optuna"], "alembic"}
+    allowed["agent"] = {*allowed["storage"], "PIL"}
     for command, (code, found) in zip(commands, results, strict=True):
         kind = next(kind for kind, of_kind in kinds.items() if command in of_kind)
         assert set(found) <= allowed[kind], (command, found)

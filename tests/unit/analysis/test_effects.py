@@ -233,3 +233,11 @@ def test_importance_finds_the_planted_parameter(maximize: bool) -> None:
 def test_amount_of_a_share_is_in_points() -> None:
     assert amount(0.0123, "val_accuracy") == "1.2 points"
     assert amount(0.0123, "loss") == "0.0123"
+
+
+def test_ranks_of_ties_are_the_mean_of_theirs() -> None:
+    from scipy.stats import rankdata
+
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=50), rng.integers(0, 5, 50).astype(float), np.zeros(3), np.array([1.0])):
+        np.testing.assert_array_equal(effects_module._ranks(values), rankdata(values))
