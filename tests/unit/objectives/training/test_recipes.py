@@ -12,9 +12,11 @@ from objectives.augment import Augmentation, Mixing
 from objectives.base import DataOptions
 from objectives.device import Device
 from objectives.local_run import LocalRun
+from objectives.recipes.averaging import averaged
 from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.tasks.classes import cross_entropy
 from objectives.training import evaluation
+from objectives.training.averages import AveragedWeights
 from objectives.training.mixed_targets import first_accuracy, mixed_loss
 from tests.unit.objectives.training.tabular import PAIRS, Tabular, TwoInputs, made, trained
 
@@ -168,6 +170,21 @@ def _filters(data):
     from objectives.recipes.whitening import whitening_filters
 
     return whitening_filters(data, 2)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_are_those_of_the_rows_that_were_trained_on_and_frozen_ones_stay(frozen):
+    rows = np.random.default_rng(0).normal(5, 2, size=(40, 3)).astype(np.float32)
+    normalization = keras.layers.BatchNormalization(trainable=not frozen)
+    model = keras.Sequential([keras.Input((3,)), normalization, keras.layers.Dense(1)])
+    model.compile(averaged(keras.optimizers.SGD(0.1), 0.9))
+    model.optimizer.build(model.trainable_variables)
+    with AveragedWeights(model, rows).applied(np.arange(20), np.random.default_rng(0)):
+        found = [np.array(one) for one in (normalization.moving_mean, normalization.moving_variance)]
+    trained = [rows[:20].mean(axis=0), rows[:20].var(axis=0)]
+    for value, expected in zip(found, [np.zeros(3), np.ones(3)] if frozen else trained, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert (normalization.momentum, np.array(normalization.moving_mean).tolist()) == (0.99, [0, 0, 0])
 
 
 class Mixed(Tabular):
