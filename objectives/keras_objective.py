@@ -22,6 +22,8 @@ from objectives.tasks import choice
 if TYPE_CHECKING:
     import keras
 
+    from objectives.training.programs import Programs
+
 
 class KerasObjective(Objective):
     """Set `dataset`, `epochs`, `space` and `first`, and write `build`; this class trains, checkpoints and evaluates.
@@ -72,6 +74,8 @@ class KerasObjective(Objective):
 
     _data: Data | None = None
     _options = DataOptions()
+    _programs: Programs | None = None
+    """Traced programs that this process keeps for its later runs; None: each run traces its own."""
     _sets_metric: ClassVar[bool] = False
     """Whether a class has set `metric`, so that it does not follow from the task."""
 
@@ -167,6 +171,20 @@ class KerasObjective(Objective):
         # After the data, so that missing or damaged ones are reported without waiting for it.
         from objectives.training import loop  # noqa: F401
 
+    def keep_programs(self) -> None:
+        """Keep the traced programs of runs from now on, for later runs with models of the same shape."""
+        from objectives.training.programs import Programs
+
+        self._programs = self._programs or Programs()
+
+    @property
+    def program_is_kept(self) -> bool:
+        """Whether the program of the last run may be used again."""
+        from objectives import backend
+
+        kept = self._programs is not None and self._programs.reusable
+        return kept and not backend.current().drew_elsewhere
+
     def describe_data(self) -> str:
         """Return source, number of images and digest."""
         from objectives.data.description import describe
@@ -206,8 +224,8 @@ class KerasObjective(Objective):
         if self._data is None:
             self.prepare(DataOptions(), run.final)
         assert self._data is not None
-        backend.configure(run.device, run.seed)
+        backend.configure(run.device, run.seed, again=self._programs is not None)
         from objectives.training import loop
 
         objective, own = switches.applied(self, params, self.space, KerasObjective)
-        loop.train(objective, own, self._data, run)
+        loop.train(objective, own, self._data, run, self._programs)

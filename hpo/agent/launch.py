@@ -257,6 +257,7 @@ def _run(
     logs = settings.home / "logs" / study.folder
     cleanup = Cleanup(study.folder, store, settings.checkpoints, logs, study.spec.checkpoint_quota_bytes)
     options = request.agent
+    pool.fresh_processes = options.fresh_processes
     supervisor: Supervisor[RunningAttempt] = Supervisor(
         pool, signals, hung_seconds=options.hung_seconds, memory_bytes=options.memory_bytes
     )

@@ -130,6 +130,8 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     arguments += ["--precision", request.agent.slots.precision]
     if request.agent.memory_bytes is not None:
         arguments += ["--memory-per-worker", str(request.agent.memory_bytes)]
+    if request.agent.fresh_processes:
+        arguments += ["--fresh-processes"]
     # A folder is that of this host's working directory.
     arguments += [
         part for target in parse_targets(request.agent.log_to) for part in ("--log-to", target.option)

@@ -77,6 +77,13 @@ class AgentOptions:
         envvar="HPO_MEMORY_PER_WORKER",
         show_default="no limit",
     )
+    fresh_processes: bool = option_field(
+        False,
+        "Train each trial in a process of its own. By default a process that has traced the training step of a "
+        "Keras model trains later models of the same shape too, with the same results in less time.",
+        kind="flag",
+        show_default="off",
+    )
     log_to: tuple[str, ...] = option_field(
         (),
         "Log to an experiment tracker too: tensorboard, mlflow or wandb, perhaps with a target, e.g. "

@@ -291,4 +291,7 @@ class _Retrain:
         devices = slots_here(self.request.workers, self.request.agent.slots, at_most=runs)
         log = self.logs / f"retrain-template-{os.getpid()}.log"
         space = space_of([config.params for config in configs])
-        return TrainerPool(Load(configs[0].objective, self.data, final, space=space), devices, log)
+        load = Load(configs[0].objective, self.data, final, space=space)
+        pool = TrainerPool(load, devices, log)
+        pool.fresh_processes = self.request.agent.fresh_processes
+        return pool

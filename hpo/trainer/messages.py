@@ -1,6 +1,7 @@
 """Messages between an agent and its trainers; those to the agent are JSON, see `pipe`.
 
 agent --Start--> trainer --Started, Loaded, Tick, Held, Epoch, Ending, Imported, Finished--> agent
+(repeated while the trainer stays)
 agent --Continue | Command--> trainer
 trainer --Measure--> agent, if the study asks for figures
 trainer --Suggest, Annotate, Constrain--> agent, of objectives with an open space; agent --Suggested--> trainer
@@ -49,6 +50,8 @@ class Start:
     """Epochs without an answer after which the trainer waits for one: 0 where each answer may end the run."""
     memory_bytes: int | None = None
     """Limit of the memory that the trainer allocates after the fork."""
+    may_stay: bool = False
+    """Whether the trainer may wait for another attempt after this one, if nothing is left of it that could matter."""
     checks: bool = False
     """Whether the objective is only checked, and nothing is trained or kept."""
     code: str = ""
@@ -133,6 +136,8 @@ class Finished:
     results: Mapping[str, Any] = field(default_factory=dict)
     value: float | None = None
     """Value that the objective returned; None: the metric of the last epoch decides."""
+    stays: bool = False
+    """Whether the trainer waits for a further `Start`."""
 
 
 @dataclass(frozen=True)

@@ -25,18 +25,39 @@ def flush_output() -> None:
             stream.flush()
 
 
-def redirect_output(log: str) -> None:
-    """Send the attempt's output, that of native libraries included, to its log."""
-    path = Path(log)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = open_private(path, os.O_WRONLY | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    bounded = BoundedLog(path)
-    sys.stdout, sys.stderr = _bounded(sys.stdout, 1, bounded), _bounded(sys.stderr, 2, bounded)
-    # Output of native libraries, of child processes, and of streams that the objective has kept.
-    threading.Thread(target=_keep_bounded, args=(bounded,), name="log", daemon=True).start()
+class AttemptOutput:
+    """The output of the attempt that this process trains, that of native libraries included."""
+
+    def __init__(self) -> None:
+        self._log: BoundedLog | None = None
+        self._streams: tuple[TextIO, TextIO] = sys.stdout, sys.stderr
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether no code has replaced or closed the streams."""
+        return self._streams == (sys.stdout, sys.stderr) and not any(one.closed for one in self._streams)
+
+    def redirect(self, log: str) -> None:
+        """Send it to the log of an attempt.
+
+        Raises:
+            OSError: the log cannot be written.
+        """
+        path = Path(log)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = open_private(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        if self._log is not None:
+            # Streams, and the thread below, continue with the next file.
+            self._log.path = path
+            return
+        self._log = BoundedLog(path)
+        self._streams = _bounded(sys.stdout, 1, self._log), _bounded(sys.stderr, 2, self._log)
+        sys.stdout, sys.stderr = self._streams
+        # Output of native libraries, of child processes, and of streams that the objective has kept.
+        threading.Thread(target=_keep_bounded, args=(self._log,), name="log", daemon=True).start()
 
 
 def _bounded(stream: TextIO, descriptor: int, log: BoundedLog) -> TextIO:

@@ -105,6 +105,23 @@ class TrainerPipe:
         self._connection = connection
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._ended = False
+        self._postponed: FromTrainer | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether no message is postponed."""
+        return self._postponed is None
+
+    def postpone(self, message: FromTrainer) -> None:
+        """Send a message in front of the next one, or when `begin` is called."""
+        self._postponed = message
+
+    def begin(self) -> None:
+        """Send the message that was postponed, if there is one."""
+        message, self._postponed = self._postponed, None
+        if message is not None:
+            self.send(message)
 
     @property
     def owned(self) -> bool:
@@ -122,9 +139,16 @@ class TrainerPipe:
     def send(self, message: FromTrainer) -> None:
         """Send a message as a whole; raise OSError if the agent is gone."""
         self.check_owned()
+        self.begin()
         content = encode(message)
         with self._lock:
+            if self._ended:
+                # A thread that it has left: the next messages are those of another attempt.
+                raise ValueRefusedError(
+                    "run was used after its trial had ended: report, tick and record in train()"
+                )
             self._connection.send_bytes(content)
+            self._ended = isinstance(message, Finished) and message.stays
 
     def receive(self) -> ToTrainer:
         """Wait for the agent's next message; raise EOFError or OSError if the agent is gone."""
@@ -141,6 +165,7 @@ def encode(message: FromTrainer) -> bytes:
             text(shortened(message.traceback, 2 * MOST_TRACEBACK)),
             message.results,
             message.value,
+            message.stays,
         )
     return json.dumps([type(message).__name__, asdict(message)]).encode()
 
@@ -176,9 +201,8 @@ def decode(content: bytes) -> FromTrainer:
             case "Finished":
                 error, traceback = text(values["error"]), text(values["traceback"])
                 value = None if values["value"] is None else _real(values["value"])
-                return Finished(
-                    Outcome(values["outcome"]), error, traceback, mapping(values["results"]), value
-                )
+                results, stays = mapping(values["results"]), values.get("stays") is True
+                return Finished(Outcome(values["outcome"]), error, traceback, results, value, stays)
             case "Suggest":
                 json_to_distribution(values["distribution"])
                 return Suggest(_text(values["name"]), values["distribution"])

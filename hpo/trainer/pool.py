@@ -6,10 +6,10 @@ studies and no database, so searching and retraining share it.
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from multiprocessing import Pipe
 from multiprocessing import connection as mp_connection
@@ -18,21 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from hpo.process.process_groups import kill_group
-from hpo.trainer.exits import Event, SpawnFailed, TrainerExited, describe_exit, oom_kills
+from hpo.trainer.exits import Event, SpawnFailed
 from hpo.trainer.limits import check_limits
-from hpo.trainer.messages import Finished, Imported, Loaded, Start, ToTrainer
+from hpo.trainer.messages import Finished, Start, ToTrainer
 from hpo.trainer.pooled_trainer import PooledTrainer
-from hpo.trainer.template.current import CurrentTemplate, OfTrainer, StartTemplate
+from hpo.trainer.template.current import MOST_UNANSWERED, CurrentTemplate, OfTrainer, StartTemplate
 from hpo.trainer.template.messages import Exited, Fork, Forked, Load, NotForked
 from hpo.trainer.template.process import start_template
+from hpo.trainer.waiting import WaitingTrainers, may_stay
 from objectives.description import Description
 from objectives.device import Device
-
-MOST_UNANSWERED = 16
-"""Number of requests to a template that may wait for its answer, so few that a pipe holds them.
-
-So a request never blocks, whatever the template does: the two could wait for each other if both pipes were full.
-"""
 
 POLL_SECONDS = 0.2
 """Seconds between two checks for exits that no message reports."""
@@ -49,6 +44,9 @@ class TrainerPool:
         start_template: StartTemplate = start_template,
     ) -> None:
         self.devices = list(devices)
+        self.fresh_processes = False
+        """Whether no trainer may train two attempts."""
+        self._waiting = WaitingTrainers()
         self._template = CurrentTemplate(load, log, start_template)
         self._serials = count()
         self._trainers: dict[int, PooledTrainer] = {}
@@ -116,7 +114,15 @@ class TrainerPool:
         self._template.check_loading(hung_seconds)
 
     def start(self, slot: int, start: Start) -> None:
-        """Fork a trainer for a free slot, as soon as the template keeps up, and send it its attempt."""
+        """Send a free slot's attempt to the trainer that waits there, or to one that the template forks in its turn."""
+        start = replace(start, may_stay=not self.fresh_processes and may_stay(start, self.devices[slot]))
+        waiting = self._waiting.take(slot, start)
+        if waiting is not None:
+            self._trainers[slot] = waiting
+        else:
+            self._fork(slot, start)
+
+    def _fork(self, slot: int, start: Start) -> None:
         try:
             ours, theirs = Pipe()
         except OSError as exc:
@@ -169,6 +175,7 @@ class TrainerPool:
     def close(self) -> None:
         for slot in list(self._trainers):
             self.kill(slot)
+        self._waiting.close()
         self._template.close()
 
     def _request_trainers(self) -> None:
@@ -199,13 +206,14 @@ class TrainerPool:
             trainer.connection.send(trainer.start)
 
     def _poll(self, timeout: float) -> None:
-        open_trainers = [trainer for trainer in self._trainers.values() if trainer.closed_at is None]
-        waiting: list[Any] = [trainer.connection for trainer in open_trainers]
+        waiting: list[Any] = [one.connection for one in self._trainers.values() if one.closed_at is None]
+        waiting += self._waiting.connections
         if self._template.connection is not None:
             waiting.append(self._template.connection)
         if any(trainer.orphan or trainer.closed_at is not None for trainer in self._trainers.values()):
             timeout = min(timeout, POLL_SECONDS)
         ready = set(mp_connection.wait(waiting, timeout))
+        self._waiting.drop_ready(ready)
         # The template first: it reports the exit of a trainer whose pipe has closed.
         if self._template.connection in ready:
             self._receive_from_template()
@@ -233,21 +241,21 @@ class TrainerPool:
                     self._abandoned.discard(serial)
                     kill_group(pid)
                 for trainer in self._trainers.values():
-                    if trainer.serial == serial:
-                        trainer.pid = pid
+                    trainer.pid = pid if trainer.serial == serial else trainer.pid
             case NotForked(serial, reason):
                 self._abandoned.discard(serial)
-                for slot, trainer in list(self._trainers.items()):
-                    if trainer.serial == serial:
-                        self._remove(slot, SpawnFailed(reason))
+                for slot in [slot for slot, one in self._trainers.items() if one.serial == serial]:
+                    self._remove(slot, SpawnFailed(reason))
             case Exited(pid, status):
-                for slot, trainer in list(self._trainers.items()):
-                    if trainer.pid == pid:
-                        trainer.status = status
-                        self._reap(slot, trainer)
+                self._waiting.drop_process(pid)
+                for slot, trainer in [pair for pair in self._trainers.items() if pair[1].pid == pid]:
+                    trainer.status = status
+                    self._reap(slot, trainer)
 
     def _template_died(self) -> None:
         """Start another template; running trainers continue without one."""
+        # Nothing would report their exits.
+        self._waiting.close()
         has_requests = any(trainer.unanswered for trainer in self._trainers.values())
         for trainer in self._trainers.values():
             # The next template gets the requests that this one has not got.
@@ -257,15 +265,15 @@ class TrainerPool:
 
     def _receive_from(self, slot: int, trainer: PooledTrainer) -> None:
         for message in trainer.receive():
-            if isinstance(message, Loaded):
-                self._template.compare_data(message.data)
-                continue
-            if isinstance(message, Imported):
-                self._template.learn(message)
+            if self._template.note(message):
                 continue
             self._events.append((slot, message))
             if isinstance(message, Finished):
-                self._trainers.pop(slot).connection.close()
+                del self._trainers[slot]
+                if message.stays and trainer.start.may_stay and not trainer.orphan:
+                    self._waiting.keep(slot, trainer)
+                else:
+                    trainer.connection.close()
                 return
 
     def _reap(self, slot: int, trainer: PooledTrainer) -> None:
@@ -277,19 +285,13 @@ class TrainerPool:
                 self._receive_from(slot, trainer)
         if self._trainers.get(slot) is not trainer:
             return
-        if trainer.pid is None:
+        if trainer.passes_on:
+            self._trainers.pop(slot).close()
+            self._fork(slot, trainer.start)
+        elif trainer.pid is None:
             self._remove(slot, SpawnFailed("its template ended"))
         else:
-            kills = oom_kills()
-            out_of_memory = trainer.status == -signal.SIGKILL and kills > trainer.oom_kills_before
-            if out_of_memory:
-                # The kill was of this trainer: do not attribute it to another one.
-                for other in self._trainers.values():
-                    other.oom_kills_before = kills
-            self._remove(
-                slot,
-                TrainerExited(describe_exit(trainer.status, out_of_memory), trainer.status, out_of_memory),
-            )
+            self._remove(slot, trainer.exited(self._trainers.values()))
 
     def _remove(self, slot: int, event: Event) -> None:
         self._events.append((slot, event))

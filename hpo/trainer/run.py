@@ -37,6 +37,7 @@ from hpo.trainer.messages import (
     Tick,
 )
 from hpo.trainer.pipe import MOST_EPOCH, TrainerPipe
+from hpo.trainer.signs_of_life import signs_of_life
 from objectives import values
 from objectives.base import State
 from objectives.checked_run import CheckedRun
@@ -44,9 +45,6 @@ from objectives.errors import RunEndedError
 
 TICK_SECONDS = 1.0
 """Shortest time between two reports of progress inside an epoch."""
-
-LOADING_SECONDS = 300.0
-"""Longest time in which a trainer that loads the objective itself counts as alive without progress."""
 
 ORPHANED = 3
 """Exit code of a trainer whose agent is gone."""
@@ -70,7 +68,7 @@ class TrainerRun(CheckedRun):
         self.output = Path(start.output) if start.output else None
         self.results: dict[str, Any] = {}
         self.stop_outcome: Outcome | None = None
-        self._start = start
+        self.start = start
         self._pipe = pipe
         # Threads of an objective may report at once.
         self._reporting = threading.RLock()
@@ -96,6 +94,7 @@ class TrainerRun(CheckedRun):
         self._figures = RequestedFigures(start.figures, start.constraints)
         self._paused = self._loading = self._ending = self._prune_advised = False
         self._suggested: dict[str, Suggested] = {}
+        self._next: Start | None = None
 
     @property
     def state(self) -> State | None:
@@ -107,11 +106,17 @@ class TrainerRun(CheckedRun):
         return tuple(self._history)
 
     @property
+    def begun(self) -> bool:
+        """Whether the agent knows that the attempt runs: until then, its trainer may leave it to another process."""
+        return self._pipe.begun
+
+    @property
     def resumes(self) -> bool:
         """Whether the run continues a checkpoint and has not completed an epoch since."""
         return self._state is not None and self._completed == self._resumed_from
 
     def _begin(self, epoch: int) -> bool:  # noqa: ARG002 - the agent counts them
+        self._pipe.begin()
         self._figures.check_accepted()
         self._wait_while_paused()
         self._epoch_began_at = time.monotonic()
@@ -160,21 +165,12 @@ class TrainerRun(CheckedRun):
     @contextmanager
     def loading(self) -> Iterator[None]:
         """Report that this process is alive while it loads the objective in this block."""
-        done = threading.Event()
-        until = time.monotonic() + LOADING_SECONDS
         self._loading = True
-
-        def report() -> None:
-            with suppress(OSError):
-                while not done.wait(TICK_SECONDS) and time.monotonic() < until:
-                    self._pipe.send(Tick(len(self._history) + 1, 0.0, 0.0))
-
-        threading.Thread(target=report, name="loading", daemon=True).start()
         try:
-            yield
+            with signs_of_life(lambda: self._pipe.send(Tick(len(self._history) + 1, 0.0, 0.0)), TICK_SECONDS):
+                yield
         finally:
             self._loading = False
-            done.set()
 
     def _sample(self, name: str, distribution: BaseDistribution) -> Any:
         self._pipe.check_owned()
@@ -223,27 +219,21 @@ class TrainerRun(CheckedRun):
         if self._is_final(finished.outcome):
             # The agent receives it all the same.
             with suppress(CheckpointsError, DiskFullError):
+                found = finished.outcome, finished.error, finished.traceback
                 self._folder.save_outcome(
-                    SavedOutcome(
-                        finished.outcome,
-                        finished.error,
-                        finished.traceback,
-                        self.history,
-                        finished.results,
-                        finished.value,
-                    )
+                    SavedOutcome(*found, self.history, finished.results, finished.value)
                 )
 
     def _is_final(self, outcome: Outcome) -> bool:
         # A failed trial is retried.
-        return outcome is Outcome.COMPLETE or (outcome.counts and self._start.saves_outcome)
+        return outcome is Outcome.COMPLETE or (outcome.counts and self.start.saves_outcome)
 
     def log(self, message: str) -> None:
         print(message, flush=True)
 
     def listen(self) -> None:
-        """Receive the agent's messages until it is gone; then end this process at once."""
-        while True:
+        """Receive the agent's messages until the next attempt; end this process at once when the agent is gone."""
+        while self._next is None:
             try:
                 message = self._pipe.receive()
             except (EOFError, OSError):
@@ -255,9 +245,11 @@ class TrainerRun(CheckedRun):
                     case Continue(epoch):
                         # The pruner judges each report again.
                         self._prune_advised, self._answered = False, epoch
+                    case Start():
+                        self._next = message
                     case Suggested(name):
                         self._suggested[name] = message
-                    case Command.PRUNE if self._start.epochs is None:
+                    case Command.PRUNE if self.start.epochs is None:
                         self._prune_advised, self._answered = True, self._completed
                     case Command.PRUNE:
                         self.stop_outcome = Outcome.PRUNED
@@ -271,14 +263,21 @@ class TrainerRun(CheckedRun):
                         self._paused = message is Command.PAUSE
                 self._received.notify_all()
 
+    def next_start(self) -> Start:
+        """Wait for the attempt after this one, which has ended."""
+        with self._received:
+            self._received.wait_for(lambda: self._next is not None)
+        assert self._next is not None
+        return self._next
+
     def _decide(self) -> None:
         """Wait for the answer to an epoch, but not forever: the agent's database may be unreachable."""
         if self._completed >= self.total_epochs:
             return
         with self._received:
             self._received.wait_for(
-                lambda: self._answered >= self._epoch - self._start.ahead or self.stop_outcome,
-                timeout=self._start.reply_seconds,
+                lambda: self._answered >= self._epoch - self.start.ahead or self.stop_outcome,
+                timeout=self.start.reply_seconds,
             )
         self._notify_ending()
 

@@ -25,8 +25,9 @@ from hpo.trainer.ending import END_SECONDS, end_orderly
 from hpo.trainer.failures import message_of, one_line, traceback_of
 from hpo.trainer.imports import ImportWatch
 from hpo.trainer.messages import Finished, Start, Started
-from hpo.trainer.output import flush_output, redirect_output
+from hpo.trainer.output import AttemptOutput, flush_output
 from hpo.trainer.pipe import TrainerPipe
+from hpo.trainer.reuse import Reuse
 from hpo.trainer.run import TrainerRun
 from hpo.trainer.template.data_digest import data_digest
 from hpo.trainer.template.loading import ObjectiveLoader
@@ -41,18 +42,13 @@ from objectives.spaces.choices import declared
 
 
 def train(connection: Connection, loaded: ObjectiveLoader) -> None:
-    """Train the attempt that the agent sends, report its outcome, and end the process."""
+    """Train the attempt that the agent sends, then others as long as it may, and end the process."""
     start: Start = connection.recv()
     pipe = TrainerPipe(connection)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        redirect_output(start.log)
-    except OSError as exc:
-        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = f"no space left for the log {start.log}" if full else f"the log cannot be written: {exc}"
-        pipe.send(Finished(Outcome.DISK_FULL, f"{reason}: free some space and run the same command again"))
-        os._exit(0)
+    output = AttemptOutput()
+    _redirect(output, pipe, start)
     if start.device.cores and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
             os.sched_setaffinity(0, start.device.cores)
@@ -62,13 +58,41 @@ def train(connection: Connection, loaded: ObjectiveLoader) -> None:
         _limit_memory(start.memory_bytes)
     if start.checks:
         _report(pipe, _checked(loaded, start))
+    reuse = Reuse(loaded, start, output)
+    while True:
+        start = _attempt(pipe, loaded, start, reuse)
+        pipe = TrainerPipe(connection)
+        _redirect(output, pipe, start)
+
+
+def _redirect(output: AttemptOutput, pipe: TrainerPipe, start: Start) -> None:
+    """Send output to the attempt's log; report that this is impossible, and end the process."""
     try:
-        finished = _train(pipe, loaded, start)
+        output.redirect(start.log)
+    except OSError as exc:
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = f"no space left for the log {start.log}" if full else f"the log cannot be written: {exc}"
+        pipe.send(Finished(Outcome.DISK_FULL, f"{reason}: free some space and run the same command again"))
+        os._exit(0)
+
+
+def _attempt(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start, reuse: Reuse) -> Start:
+    """Train an attempt and report its outcome; return the next one, or end the process."""
+    try:
+        run = TrainerRun(pipe, start)
+        finished = _train(pipe, loaded, run, reuse)
     except CheckpointsError as exc:
         finished = Finished(Outcome.DISK_FULL, str(exc))
     except MemoryError as exc:
         finished = Finished(Outcome.OUT_OF_MEMORY, f"there is no memory for the checkpoint: {exc}")
-    _report(pipe, finished)
+    if not finished.stays:
+        _report(pipe, finished)
+    flush_output()
+    try:
+        pipe.send(finished)
+    except OSError:
+        os._exit(0)
+    return run.next_start()
 
 
 def _checked(loaded: ObjectiveLoader, start: Start) -> Finished:
@@ -88,25 +112,30 @@ def _checked(loaded: ObjectiveLoader, start: Start) -> Finished:
     return Finished(Outcome.COMPLETE)
 
 
-def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished:
-    """Train from the last checkpoint, if there is one, until the trial or the attempt ends.
-
-    Raises:
-        CheckpointsError, MemoryError: it cannot be read.
-    """
-    run = TrainerRun(pipe, start)
-    pipe.send(Started(os.getpid(), len(run.history), run.history))
+def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, run: TrainerRun, reuse: Reuse) -> Finished:
+    """Train from the last checkpoint, if there is one, until the trial or the attempt ends."""
+    pipe.postpone(Started(os.getpid(), len(run.history), run.history))
+    if not reuse.experienced:
+        pipe.begin()
     threading.Thread(target=run.listen, name="listener", daemon=True).start()
     if (saved := run.earlier_outcome) is not None:
         return Finished(saved.outcome, saved.error, saved.traceback, saved.results, saved.value)
     watch = ImportWatch()
-    finished = _outcome(loaded, start, run)
+    finished = _outcome(loaded, run.start, run)
     if not pipe.owned:
         # A process that the objective has forked came back from `train`: only its parent reports.
         flush_output()
         os._exit(1)
     run.save_outcome(finished)
     _notify_imported(loaded, run, watch)
+    if reuse.permits(finished.outcome):
+        return replace(finished, stays=True)
+    _end(pipe, loaded, run, finished)
+    return finished
+
+
+def _end(pipe: TrainerPipe, loaded: ObjectiveLoader, run: TrainerRun, finished: Finished) -> None:
+    """Run what an interpreter runs at its end."""
 
     def expired() -> None:
         with suppress(Exception):
@@ -116,7 +145,6 @@ def _train(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start) -> Finished
     # An agent that has asked it to end kills it earlier, and names it.
     seconds = END_SECONDS if run.stop_outcome is None else 2 * END_SECONDS
     end_orderly(loaded.drop, run.send_alive, expired, seconds)
-    return finished
 
 
 def _notify_imported(loaded: ObjectiveLoader, run: TrainerRun, watch: ImportWatch) -> None:
@@ -147,6 +175,10 @@ def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished
         run.check_end()
     # User code may raise anything, KeyboardInterrupt and the like included; it is reported, not tried again.
     except BaseException as exc:  # noqa: BLE001
+        if not run.begun:
+            # Another process trains it, which has trained no other.
+            flush_output()
+            os._exit(0)
         failure = _failed(exc)
         # Code after a loop that was ended early may find something missing, and the trial is decided.
         excused = run.ended_early or failure.outcome is Outcome.BUG

@@ -56,6 +56,28 @@ class Backend(ABC):
     def configure(self, device: Device) -> None:
         """Set threads, determinism and memory limits of this process."""
 
+    def seed(self, seed: int, *, again: bool = False) -> None:  # noqa: ARG002 - for backends that keep functions
+        """Seed all random numbers; `again` in a process whose compiled functions serve a further run."""
+        import keras
+
+        keras.utils.set_random_seed(seed)
+
+    def keras_settings(self) -> tuple[object, ...]:
+        """Return the settings of Keras that apply to all models of a process."""
+        from keras import config
+
+        return config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy().name
+
+    @property
+    def keeps_functions(self) -> bool:
+        """Whether a compiled function may serve several runs of a process, with the results of a process for each."""
+        return False
+
+    @property
+    def drew_elsewhere(self) -> bool:
+        """Whether random numbers were drawn from a state that `seed(…, again=True)` does not set."""
+        return False
+
     def begin_epoch(self, seed: int) -> None:  # noqa: B027 - optional hook
         """Seed random numbers of layers whose generator is not among the model's variables, and so in no checkpoint."""
 

@@ -88,17 +88,16 @@ def bind(device: Device) -> None:
             backend.share_gpu(device.gpu_memory_fraction)
 
 
-def configure(device: Device, seed: int) -> None:
+def configure(device: Device, seed: int, *, again: bool = False) -> None:
     """Bind this process to its device and seed all random numbers; call it before the first tensor.
 
     On a CPU results repeat to the last digit. On a GPU they are seeded but not bitwise repeatable:
-    deterministic kernels cost much there, and some operations have none.
+    deterministic kernels cost much there, and some operations have none. `again` keeps the compiled functions of
+    earlier runs in this process.
     """
-    import keras
-
     bind(device)
     current().configure(device)
-    keras.utils.set_random_seed(seed % 2**32)
+    current().seed(seed % 2**32, again=again)
 
 
 def precision(device: Device, capability: float | None = None) -> Literal["float32", "bfloat16"]:

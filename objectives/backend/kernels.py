@@ -13,6 +13,8 @@ from objectives.backend import interface
 if TYPE_CHECKING:
     import keras
 
+_LEVELS = 1 << 16
+"""Number of values of 16 random bits."""
 PATCHES_UP_TO = 4
 """Largest height and width of a convolution's output whose filter gradient is computed from patches."""
 
@@ -59,12 +61,16 @@ def batch_normalized(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any
     return outputs, mean, variance * ((count - 1) / count)
 
 
-def dropout(x: Any, rate: float, seeds: keras.random.SeedGenerator) -> Any:
-    """Zero a share `rate` of the elements, rounded to a multiple of 1/65536, and scale up the rest."""
+def dropout_inputs(rate: float) -> tuple[float, float]:
+    """Return the number of levels of 65,536 that a dropout rate drops, and the scale of the other elements."""
+    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
+    return float(dropped), _LEVELS / (_LEVELS - dropped)
+
+
+def dropout(x: Any, dropped: Any, scale: Any, seeds: keras.random.SeedGenerator) -> Any:
+    """Zero a share of the elements, and scale up the rest, given `dropout_inputs` as scalars."""
     import tensorflow as tf
 
-    levels = 1 << 16
-    dropped = min(round(rate * levels), levels - 1)
     size, shape = (
         (x.shape.num_elements(), x.shape) if x.shape.is_fully_defined() else (tf.size(x), tf.shape(x))
     )
@@ -72,8 +78,9 @@ def dropout(x: Any, rate: float, seeds: keras.random.SeedGenerator) -> Any:
         [(size + 1) // 2], tf.cast(seeds.next(), tf.int32), minval=None, maxval=None, dtype=tf.uint32
     )
     bits = tf.reshape(tf.reshape(tf.bitcast(draws, tf.uint16), [-1])[:size], shape)
-    kept = bits >= tf.constant(dropped, tf.uint16)
-    return tf.where(kept, x * tf.cast(levels / (levels - dropped), x.dtype), tf.zeros([], x.dtype))
+    # Through a signed type: no kernel casts a float to 16 bits without a sign.
+    kept = bits >= tf.cast(tf.cast(dropped, tf.int32), tf.uint16)
+    return tf.where(kept, x * tf.cast(scale, x.dtype), tf.zeros([], x.dtype))
 
 
 def takes_patches(x: Any, kernel: Any, stride: int) -> bool:

@@ -30,6 +30,18 @@ class TensorFlow(Backend):
 
     _share: float | None = None
     """Share of the GPU's memory where several slots use it."""
+    _random_operations = 0
+    """Number of random operations with a state of their own that were made since the first `seed(…, again=True)`."""
+
+    @property
+    def keeps_functions(self) -> bool:
+        """Whether this version has the private parts that `seed(…, again=True)` uses."""
+        with contextlib.suppress(ImportError, AttributeError):
+            from tensorflow.python.eager import context
+            from tensorflow.python.framework import random_seed
+
+            return callable(random_seed.get_seed) and hasattr(context.context(), "_context_handle")
+        return False
 
     def share_gpu(self, fraction: float | None) -> None:
         self._set(_GROWTH, "true")
@@ -78,6 +90,48 @@ class TensorFlow(Backend):
                         memory_limit=device.gpu_memory_bytes // 2**20
                     )
                     tf.config.set_logical_device_configuration(gpu, [limit])
+
+    def seed(self, seed: int, *, again: bool = False) -> None:
+        """Seed all random numbers; `again` leaves the compiled functions, which `tf.random.set_seed` would drop.
+
+        It drops them with the kernels of all operations, some of which count the numbers that they have drawn. Keras'
+        layers use no such operation; `drew_elsewhere` reports that other code has made one.
+        """
+        import keras
+
+        if not again:
+            keras.utils.set_random_seed(seed)
+            return
+        # TensorFlow has no public way to set a seed that leaves them.
+        from tensorflow.python.eager.context import context
+
+        self._watch_random_operations()
+        found = context()
+        handle = found._context_handle
+        try:
+            found._context_handle = None
+            keras.utils.set_random_seed(seed)
+        finally:
+            found._context_handle = handle
+
+    @property
+    def drew_elsewhere(self) -> bool:
+        return self._random_operations > 0
+
+    def _watch_random_operations(self) -> None:
+        """Count the random operations with a state of their own that are made: each asks for its seeds here."""
+        from tensorflow.python.framework import random_seed
+
+        given = random_seed.get_seed
+        if getattr(given, "counts", None) is self:
+            return
+
+        def counted(op_seed: Any) -> Any:
+            self._random_operations += 1
+            return given(op_seed)
+
+        counted.counts = self  # type: ignore[attr-defined]
+        random_seed.get_seed = counted
 
     def compute_capability(self) -> float:
         import tensorflow as tf

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from objectives import backend
 from objectives.augment import Alternation, Augmentation, Changes, Mixing, Progress, flipped
 from objectives.augment.mixing import Mixtures, packed, packed_width
-from objectives.backend.base import Batch
+from objectives.backend.base import Batch, Steps
 from objectives.data.inputs import Inputs, each
 from objectives.data.read_ahead import read_ahead, release
 
@@ -65,12 +65,25 @@ class Variation:
         return None if self.mixing is None else self.mixing.draw(count, rng, self.mixing.strength(progress))
 
 
-def advancing(model: keras.Model, data: Data, variation: Variation, device: Device) -> Advance:
-    """Return the function that trains a compiled model on this device."""
+def advancing(
+    model: keras.Model, data: Data, variation: Variation, device: Device, steps: Steps | None = None
+) -> Advance:
+    """Return the function that trains a compiled model on this device; `steps` are its `host_steps`, made before."""
     # A user's own subclass of Augmentation can only be called, on the host, where strings are too.
     known = type(variation.augmentation) in (Augmentation, type(None))
     on_device = device.gpu is not None and known and not has_text(data.x_train)
-    return resident(model, data, variation) if on_device else hosted(model, data, variation)
+    return resident(model, data, variation) if on_device else hosted(model, data, variation, steps)
+
+
+def host_steps(model: keras.Model, data: Data, variation: Variation) -> Steps:
+    """Return the steps of a compiled model on batches that are made in the host's memory."""
+    return backend.current().training_steps(model, _targets(data, variation), _named(data.x_train))
+
+
+def types(data: Data, variation: Variation) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return name, type and shape of a row of each array that such a step gets."""
+    arrays = {**each(data.x_train), "targets": _targets(data, variation)}
+    return [(name, str(array.dtype), tuple(array.shape[1:])) for name, array in arrays.items()]
 
 
 def has_text(inputs: Inputs) -> bool:
@@ -78,10 +91,10 @@ def has_text(inputs: Inputs) -> bool:
     return any(array.dtype.kind == "U" for array in each(inputs).values())
 
 
-def hosted(model: keras.Model, data: Data, variation: Variation) -> Advance:
+def hosted(model: keras.Model, data: Data, variation: Variation, made_before: Steps | None = None) -> Advance:
     """Train on batches that are made in the host's memory."""
     arrays = each(data.x_train)
-    steps = backend.current().training_steps(model, _targets(data, variation), _named(data.x_train))
+    steps = made_before or host_steps(model, data, variation)
     requests = [request for request in map(read_ahead, arrays.values()) if request is not None]
 
     def advance(

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from objectives.backend import kernels
+from objectives.backend.step_inputs import StepInputs
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
@@ -41,13 +42,24 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
 class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
     """Dropout that draws 16 random bits per element, where Keras draws 32 and converts them to a float.
 
-    The rate is rounded to a multiple of 1 / 65,536, and the scale follows the rounded rate.
+    The rate is rounded to a multiple of 1 / 65,536, and the scale follows the rounded rate. Both are inputs of the
+    traced step.
     """
+
+    def __init__(self, rate: float, **options: Any) -> None:
+        super().__init__(rate, **options)
+        self.step_inputs = StepInputs(*kernels.dropout_inputs(rate))
+
+    def set_rate(self, rate: float) -> None:
+        """Drop another share, in traced steps too; neither is 0, which needs no operation."""
+        self.rate = rate
+        self.step_inputs.assign(kernels.dropout_inputs(rate))
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
         if not training or self.rate == 0 or self.noise_shape is not None or not kernels.available():
             return super().call(inputs, training=training)
-        return kernels.dropout(inputs, self.rate, self.seed_generator)
+        dropped, scale = self.step_inputs.read()
+        return kernels.dropout(inputs, dropped, scale, self.seed_generator)
 
 
 class PatchConvolution(keras.layers.Conv2D):  # type: ignore[misc]

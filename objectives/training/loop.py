@@ -29,13 +29,14 @@ from objectives.recipes import schedules
 from objectives.recipes.averaging import averaged
 from objectives.recipes.rates import with_factors
 from objectives.recipes.schedules import Schedule
-from objectives.training import batches, evaluation, folds, layers, model_figures, sampling, trial_model
+from objectives.training import batches, evaluation, folds, layers, sampling, trial_model
 from objectives.training.averages import AveragedWeights
 from objectives.training.batches import Variation
+from objectives.training.compilation import compile_model, program_of
 from objectives.training.evaluation import Judge
 from objectives.training.folds import Part
-from objectives.training.mixed_targets import first_accuracy, mixed_loss
 from objectives.training.optimizers import FusedAdam, FusedSGD
+from objectives.training.programs import Programs
 from objectives.training.trial_model import Trainable
 from objectives.values import metric_text
 
@@ -78,12 +79,17 @@ def optimizer(params: Params, steps: int, schedule: Schedule = "cosine") -> kera
     return made
 
 
-def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
+def train(
+    objective: Trainable, params: Params, data: Data, run: Run, programs: Programs | None = None
+) -> None:
     """Train one configuration; in a final run also evaluate on the test set and save the model.
+
+    `programs` are those of a process that trains more than one.
 
     Raises:
         DivergedError: a loss is not finite.
         ObjectiveBrokenError: the model that `build` returned does not fit the data or the checkpoint.
+        FreshProcessError: a process that has trained no other has to train it.
     """
     if run.final and data.x_test is None:
         raise ValueError("a final run needs prepare(options, final=True), which loads the test set")
@@ -93,17 +99,17 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
     batch_size = min(int(params.get("batch_size", DEFAULT_BATCH_SIZE)), images)
     passes = max(1, math.ceil(objective.least_images_per_epoch / images))
     steps = passes * images // batch_size
+    programs = programs or Programs(most=0)
+    programs.begin()
     stock, judge = trial_model.build(objective, params, data, run)
-    model_figures.measure(run, stock)
-    precision = backend.precision(run.device)
     saved = 0 if run.state is None else int(run.state["epoch"])
     variation = Variation.of(
         trial_model.augmentation(objective, data), objective.mixing, run.seed, len(data.y_train)
     )
     optimizers = functools.partial(_optimizer, objective, params, run, steps)
-    model = _compiled(stock, precision, optimizers(max(saved, 1)), judge, run, variation)
+    program = program_of(programs, stock, optimizers(max(saved, 1)), judge, run, variation, batch_size)
     training = _Training(
-        model=model,
+        model=program.model,
         data=data,
         judge=judge,
         run=run,
@@ -112,13 +118,14 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         images=passes * images,
         order=functools.partial(sampling.order, sampling=objective.sampling, passes=passes),
         variation=variation,
-        advance=batches.advancing(model, data, variation, run.device),
-        forward=backend.current().forward(model),
-        averages=AveragedWeights(model, data.x_train),
+        advance=batches.advancing(program.model, data, variation, run.device, program.steps),
+        forward=program.forward,
+        averages=AveragedWeights(program.model, data.x_train),
     )
-    states = folds.States(model, len(parts), run.state)
+    states = folds.States(program.model, len(parts), run.state)
     for epoch in run.epochs():
         if epoch - 1 in run.restarts:
+            programs.forget(program)
             training = training.restarted(optimizers(epoch))
             states.restart()
         metrics = training.epoch(epoch, states)
@@ -127,7 +134,7 @@ def train(objective: Trainable, params: Params, data: Data, run: Run) -> None:
         run.log(f"epoch {epoch}/{run.total_epochs}: {listed}")
         run.report(**metrics)
     if run.final and states.completed == run.total_epochs:
-        run.record(precision=precision)
+        run.record(precision=backend.precision(run.device))
         training.finish(stock)
 
 
@@ -148,36 +155,6 @@ def _progress(run: Run, epoch: int) -> Progress:
     last = next(end for end in ends if epoch <= end)
     begun = max((end for end in ends if end < epoch), default=0)
     return Progress(epoch=epoch, place=epoch - begun, length=last - begun)
-
-
-def _compiled(
-    stock: keras.Model,
-    precision: str,
-    optimizer: keras.optimizers.Optimizer,
-    judge: Judge,
-    run: Run,
-    variation: Variation,
-) -> keras.Model:
-    """Return a faster copy of the model, or the model itself if it cannot be copied, ready to be trained."""
-    model = layers.accelerated(stock, precision)
-    if model is stock:
-        run.log(
-            "a layer cannot be copied (it has no usable get_config): training in float32 with the original layers"
-        )
-    _compile(model, optimizer, judge, run, variation)
-    return model
-
-
-def _compile(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, judge: Judge, run: Run, variation: Variation
-) -> None:
-    mixed = variation.mixing is not None
-    model.compile(
-        optimizer,
-        loss=mixed_loss(judge.loss.training) if mixed else judge.loss.training,
-        metrics=first_accuracy(judge.task.accuracy()) if mixed else judge.task.accuracy(),
-        jit_compile=False if run.device.gpu is None else "auto",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +182,7 @@ class _Training:
         A restart begins a cycle of the learning rate with the weights that the last one has reached (Loshchilov and
         Hutter, "SGDR: Stochastic gradient descent with warm restarts", 2017).
         """
-        _compile(self.model, optimizer, self.judge, self.run, self.variation)
+        compile_model(self.model, optimizer, self.judge, self.run, self.variation)
         advance = batches.advancing(self.model, self.data, self.variation, self.run.device)
         return replace(self, advance=advance)
 

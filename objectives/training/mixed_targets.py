@@ -46,6 +46,9 @@ class _OfFirst(keras.metrics.Metric):  # type: ignore[misc]
     def reset_state(self) -> None:
         self.metric.reset_state()
 
+    def get_config(self) -> dict[str, Any]:
+        return {"metric": self.metric}
+
 
 def _unpacked(targets: Any) -> tuple[Any, Any, Any]:
     """Return the first targets (n, width), the other ones, and the share (n,) of the first."""

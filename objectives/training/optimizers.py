@@ -2,7 +2,8 @@
 
 Keras composes a step of Adam from a dozen operations over all weights, and computes the learning rate and the
 corrections of the moments again for each variable, which makes the tracing of a trial's graph slow. Where
-`backend.kernels` has no kernel for a variable, a twin steps as Keras does.
+`backend.kernels` has no kernel for a variable, a twin steps as Keras does. A step reads weight decay and the numbers of
+its schedule as inputs, so that the traced step serves a later run with others.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 import keras
 
 from objectives.backend import kernels
+from objectives.backend.step_inputs import StepInputs
+from objectives.training import schedules
 
 T = TypeVar("T")
 
@@ -24,6 +27,10 @@ class _OnceAStep(keras.optimizers.Optimizer):  # type: ignore[misc]
     _shared: SimpleNamespace | None = None
     """Shared values of the current step; None between steps. Not a dictionary, which Keras and TensorFlow would track
     as state of the optimizer."""
+    _decay: StepInputs | None = None
+    """Weight decay; None: there is none."""
+    _schedule: StepInputs | None = None
+    """Numbers of the schedule; None: it is none that `schedules` knows."""
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         # For this step only, because a tensor of one graph is invalid in another.
@@ -33,13 +40,48 @@ class _OnceAStep(keras.optimizers.Optimizer):  # type: ignore[misc]
         finally:
             self._shared = None
 
+    def build(self, variables: Any) -> None:
+        numbers = self.schedule_numbers
+        if self._schedule is None and numbers is not None:
+            self._schedule = StepInputs(*numbers)
+        super().build(variables)
+
+    @property
+    def schedule_numbers(self) -> tuple[float, ...] | None:
+        """Numbers of the schedule that a step reads; None for a schedule that it computes with constants."""
+        return schedules.numbers(self._learning_rate)
+
+    def take_inputs(self, other: Any) -> None:
+        """Continue with weight decay and schedule of an optimizer of the same class, in traced steps too."""
+        if self._decay is not None:
+            self._decay.assign([other.weight_decay])
+        if self._schedule is not None:
+            self._schedule.assign(other.schedule_numbers)
+        self._learning_rate: Any = other._learning_rate
+
     @property
     def learning_rate(self) -> Any:
-        return self._once("learning_rate", lambda: keras.optimizers.Optimizer.learning_rate.fget(self))
+        return self._once("learning_rate", self._scheduled)
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
+        self._schedule = None
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
+
+    def _scheduled(self) -> Any:
+        if self._schedule is None:
+            return keras.optimizers.Optimizer.learning_rate.fget(self)
+        return schedules.rate(self._learning_rate, self._iterations, self._schedule.read())
+
+    @property
+    def weight_decay(self) -> Any:
+        if self._decay is None or self._shared is None:
+            return None if self._decay is None else self._decay.values[0]
+        return self._once("weight_decay", self._decay.read)[0]
+
+    @weight_decay.setter
+    def weight_decay(self, value: float | None) -> None:
+        self._decay = None if value is None else StepInputs(value)
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if self._shared is None:

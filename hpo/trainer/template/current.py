@@ -14,7 +14,7 @@ from pathlib import Path
 from hpo.errors import ObjectiveBrokenError
 from hpo.files.bounded_log import BoundedLog
 from hpo.process.listening_clock import ListeningClock
-from hpo.trainer.messages import Imported
+from hpo.trainer.messages import FromTrainer, Imported, Loaded
 from hpo.trainer.pipe import UnreadableMessageError
 from hpo.trainer.template.learnt import LearntImports
 from hpo.trainer.template.messages import (
@@ -43,6 +43,12 @@ MAX_TEMPLATE_DEATHS = 3
 
 LEAST_LOADING_SECONDS = 300.0
 """Shortest limit for loading: importing a framework and reading data may take minutes on a busy machine."""
+
+MOST_UNANSWERED = 16
+"""Number of requests to a template that may wait for its answer, so few that a pipe holds them.
+
+So a request never blocks, whatever the template does: the two could wait for each other if both pipes were full.
+"""
 
 OfTrainer = Forked | NotForked | Exited
 """Messages of a template that are of its trainers, not of itself."""
@@ -122,6 +128,17 @@ class CurrentTemplate:
                 f"{self._load.objective} and its data were not loaded within {limit:.0f} s: see {self._log},"
                 " or allow more with --hung-after"
             )
+
+    def note(self, message: FromTrainer) -> bool:
+        """Note a message of a trainer that is for its template; return whether it was one."""
+        match message:
+            case Loaded(data):
+                self.compare_data(data)
+            case Imported():
+                self.learn(message)
+            case _:
+                return False
+        return True
 
     def compare_data(self, data: str) -> None:
         """Compare the data that a trainer has loaded with those of the first one; log once that they differ."""

@@ -43,9 +43,13 @@ class ObjectiveLoader:
 
     def freeze(self) -> None:
         """Note, before a fork, the attributes that all trainers share, and release the pages of large arrays."""
-        self._inherited = dict(getattr(self._objective, "__dict__", {}))
+        self.note_attributes()
         for array in arrays_of(self._objective):
             release(array)
+
+    def note_attributes(self) -> None:
+        """Note the attributes that the objective has, which `drop` leaves."""
+        self._inherited = dict(getattr(self._objective, "__dict__", {}))
 
     def drop(self) -> None:
         """Release the attributes that this trainer has set: their files and the like are closed with them."""

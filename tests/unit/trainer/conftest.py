@@ -42,7 +42,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.0)
     for module in (pool_module, pooled_trainer):
         monkeypatch.setattr(module, "kill_group", host.killed.append)
-        monkeypatch.setattr(module, "oom_kills", lambda: host.oom_kills)
+    monkeypatch.setattr(pooled_trainer, "oom_kills", lambda: host.oom_kills)
     for module in (current_template, pooled_trainer):
         monkeypatch.setattr(module, "STATUS_SECONDS", 0.0)
     monkeypatch.setattr(pooled_trainer, "is_running", lambda pid: pid in host.running)

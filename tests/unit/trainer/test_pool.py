@@ -17,7 +17,7 @@ from hpo.trainer.exits import SpawnFailed, TrainerExited
 from hpo.trainer.limits import check_limits
 from hpo.trainer.messages import Command, Continue, Finished, Started
 from hpo.trainer.pipe import encode
-from hpo.trainer.pool import MOST_UNANSWERED
+from hpo.trainer.template.current import MOST_UNANSWERED
 from hpo.trainer.template.messages import Exited, Forked, NotForked
 from hpo.trainer.testing import start_message
 from objectives.device import Device

@@ -1,0 +1,133 @@
+"""Whether a trainer may train another attempt: only if the one before has left nothing that the next could notice.
+
+A process that has traced the training step of a model trains the next model of the same shape at once. Its results are
+those of a fresh process to the last digit; where that is not certain, the process ends as any other does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.outcomes import Outcome
+from hpo.trainer.messages import Start
+from hpo.trainer.output import AttemptOutput
+from hpo.trainer.template.loading import ObjectiveLoader
+from objectives import backend, loader
+from objectives.base import Objective
+from objectives.data.returned.module_state import ModuleState
+from objectives.data.returned.variables import fingerprint
+from objectives.keras_objective import KerasObjective
+
+MOST_ATTEMPTS = 50
+"""Number of attempts after which a trainer is replaced, whatever it has left behind."""
+MOST_GROWTH_BYTES = 256 * 2**20
+"""Growth of the private memory since the end of the first attempt with which a trainer is replaced."""
+OWN_THREADS = frozenset({"MainThread", "log", "listener"})
+"""Names of the threads of a trainer between two attempts."""
+
+_PRUNED_OR_COMPLETE = (Outcome.COMPLETE, Outcome.PRUNED)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """All of a process that code of an objective may change, and that training of another model may depend on."""
+
+    environment: Mapping[str, str]
+    folder: str
+    path: tuple[str, ...]
+    exit_handlers: int
+    threads: frozenset[str]
+    children: str
+    keras: tuple[object, ...]
+
+    @staticmethod
+    def now() -> Surroundings:
+        return Surroundings(
+            environment=dict(os.environ),
+            folder=str(Path.cwd()),
+            path=tuple(sys.path),
+            exit_handlers=atexit._ncallbacks(),
+            threads=frozenset(one.name for one in threading.enumerate()) - OWN_THREADS,
+            children="".join(one.read_text() for one in Path("/proc/self/task").glob("*/children")),
+            keras=backend.current().keras_settings(),
+        )
+
+
+class Reuse:
+    """Decides after each attempt of this process whether it may train another one."""
+
+    def __init__(self, loaded: ObjectiveLoader, start: Start, output: AttemptOutput) -> None:
+        self._loaded = loaded
+        self._output = output
+        self._attempts = 0
+        self._memory = 0
+        self._enabled = False
+        self._surroundings: Surroundings | None = None
+        self._modules: ModuleState | None = None
+        self._attributes: dict[str, str | None] = {}
+        if start.may_stay and loaded.prepared and sys.platform.startswith("linux"):
+            # The working directory may be gone, and an attribute may be any object.
+            with suppress(Exception):
+                self._enabled = self._prepare(loaded.prepare())
+
+    @property
+    def experienced(self) -> bool:
+        """Whether this process has trained another attempt before."""
+        return self._attempts > 0
+
+    def _prepare(self, objective: Objective) -> bool:
+        """Note what the first attempt begins with; return whether another one may follow it."""
+        own_loop = isinstance(objective, KerasObjective) and type(objective).train is KerasObjective.train
+        if not own_loop or not backend.current().keeps_functions:
+            return False
+        assert isinstance(objective, KerasObjective)
+        if not loader.is_shipped(self._loaded.load.objective):
+            build: Any = type(objective).build
+            self._modules = ModuleState(build)
+        self._surroundings = Surroundings.now()
+        self._attributes = _attributes(objective)
+        objective.keep_programs()
+        self._loaded.note_attributes()
+        return True
+
+    def permits(self, outcome: Outcome) -> bool:
+        """Return whether another attempt may follow the one that has ended with this outcome."""
+        self._attempts += 1
+        if not self._enabled or outcome not in _PRUNED_OR_COMPLETE or self._attempts >= MOST_ATTEMPTS:
+            return False
+        # Code of the objective may have put anything anywhere.
+        with suppress(Exception):
+            return self._output.unchanged and Surroundings.now() == self._surroundings and self._is_clean()
+        return False
+
+    def _is_clean(self) -> bool:
+        self._loaded.drop()
+        objective = self._loaded.prepare()
+        assert isinstance(objective, KerasObjective)
+        memory = _private_bytes()
+        self._memory = self._memory or memory
+        return (
+            objective.program_is_kept
+            and memory - self._memory <= MOST_GROWTH_BYTES
+            and _attributes(objective) == self._attributes
+            and (self._modules is None or not self._modules.changes())
+        )
+
+
+def _attributes(objective: KerasObjective) -> dict[str, str | None]:
+    """Return digests of the objective's attributes that its code may have changed in place; not of its data."""
+    shared: dict[str, Any] = vars(objective)
+    return {name: fingerprint(value) for name, value in shared.items() if name not in ("_data", "_programs")}
+
+
+def _private_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text().split()
+    return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")

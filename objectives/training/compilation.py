@@ -1,0 +1,79 @@
+"""The compiled model of a run, new or kept from an earlier run of the process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from objectives import backend
+from objectives.base import Run
+from objectives.training import batches, identity, layers, model_figures
+from objectives.training.batches import Variation
+from objectives.training.evaluation import Judge
+from objectives.training.mixed_targets import first_accuracy, mixed_loss
+from objectives.training.programs import Program, Programs
+
+
+def program_of(
+    programs: Programs,
+    stock: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    judge: Judge,
+    run: Run,
+    variation: Variation,
+    batch_size: int,
+) -> Program:
+    """Return the program that trains a model; measure the model if the study asks for its figures.
+
+    Raises:
+        FreshProcessError: a process that has trained no other has to train it.
+        Infeasible: a figure violates a constraint of the study.
+    """
+    precision, data = backend.precision(run.device), judge.task.data
+
+    def make() -> Program:
+        model = _compiled(stock, precision, optimizer, judge, run, variation)
+        steps = batches.host_steps(model, data, variation) if run.device.gpu is None else None
+        return Program(model=model, steps=steps, forward=backend.current().forward(model))
+
+    key = None
+    if programs.keeps:
+        traced = (precision, batch_size, *_compiled_with(judge, variation), batches.types(data, variation))
+        key = identity.identity(stock, optimizer, *traced)
+        programs.admit(key, stock)
+    model_figures.measure(run, stock)
+    return programs.program(key, stock, optimizer, make)
+
+
+def _compiled(
+    stock: keras.Model,
+    precision: str,
+    optimizer: keras.optimizers.Optimizer,
+    judge: Judge,
+    run: Run,
+    variation: Variation,
+) -> keras.Model:
+    """Return a faster copy of the model, or the model itself if it cannot be copied, ready to be trained."""
+    model = layers.accelerated(stock, precision)
+    if model is stock:
+        run.log(
+            "a layer cannot be copied (it has no usable get_config): training in float32 with the original layers"
+        )
+    compile_model(model, optimizer, judge, run, variation)
+    return model
+
+
+def compile_model(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, judge: Judge, run: Run, variation: Variation
+) -> None:
+    loss, metrics = _compiled_with(judge, variation)
+    jit_compile = False if run.device.gpu is None else "auto"
+    model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile)
+
+
+def _compiled_with(judge: Judge, variation: Variation) -> tuple[Any, list[Any]]:
+    """Return loss and metrics of training."""
+    if variation.mixing is None:
+        return judge.loss.training, judge.task.accuracy()
+    return mixed_loss(judge.loss.training), first_accuracy(judge.task.accuracy())

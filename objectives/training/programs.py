@@ -1,0 +1,138 @@
+"""The traced programs of a process: a run whose program has been traced by an earlier one trains with it at once.
+
+Building a model takes a tenth of the processor time of tracing and compiling its step. A program is used again only if
+all that is traced into it is the same (`objectives.training.identity`). All that is not is set before each run:
+weights, statistics and random states to those of the newly built model, the optimizer's variables to those after its
+build, and dropout rates, weight decay and schedule to those of the configuration.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakSet
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.backend.base import Steps
+from objectives.training import identity, layers
+from objectives.training.evaluation import Forward
+from objectives.training.layers import FastDropout
+
+MOST_PROGRAMS = 8
+"""Number of programs that are kept, those used last: a space has few optimizers times batch sizes."""
+
+
+class FreshProcessError(Exception):
+    """This model has to be trained in a process that has trained no other."""
+
+
+@dataclass(kw_only=True)
+class Program:
+    """A compiled model with its training step and its inference, both traced at their first use."""
+
+    model: keras.Model
+    steps: Steps | None
+    """Training steps on batches of the host; None on a GPU, which makes its batches itself."""
+    forward: Forward
+    _initial: list[NDArray[Any]] = field(default_factory=list)
+    """Values of the optimizer's variables after its build."""
+
+    def __post_init__(self) -> None:
+        self._initial = [np.array(one) for one in self.model.optimizer.variables]
+
+    def begin(self, stock: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Take the state of a newly built model and the numbers of an optimizer, of the same identity."""
+        layers.copy_variables(stock, self.model)
+        for mine, new in zip(_dropouts(self.model), identity.rates(stock), strict=True):
+            mine.set_rate(new.rate)
+        for variable, value in zip(self.model.optimizer.variables, self._initial, strict=True):
+            variable.assign(value)
+        self.model.optimizer.take_inputs(optimizer)
+        self.model.reset_metrics()
+
+
+def _numbers_of_names() -> dict[str, int]:
+    """Return Keras' own counts of the names that it has given; a copy if a version keeps them elsewhere.
+
+    Keras has no public function that resets them and nothing else. Where they go on, no two models have the same names,
+    and each is traced again.
+    """
+    with suppress(ImportError, AttributeError):
+        from keras.src.backend.common import global_state
+
+        found: dict[str, int] = global_state.get_global_attribute(
+            "object_name_uids", defaultdict(int), set_to_default=True
+        )
+        return found
+    return {}
+
+
+def _dropouts(model: keras.Model) -> list[FastDropout]:
+    return [layer for layer in model.layers if isinstance(layer, FastDropout) and layer.rate > 0]
+
+
+class Programs:
+    """The programs that one process keeps for its later runs."""
+
+    def __init__(self, most: int = MOST_PROGRAMS) -> None:
+        """`most` is the number of programs to keep; 0 in a process of one run."""
+        self.keeps = most > 0
+        self._most = most
+        self.reusable = True
+        """Whether the program of the last run may be used again."""
+        self._kept: OrderedDict[str, Program] = OrderedDict()
+        self._runs = 0
+        self._layers: WeakSet[keras.layers.Layer] = WeakSet()
+        """Layers of the models that runs have built."""
+        self._names = dict(_numbers_of_names())
+
+    def begin(self) -> None:
+        """Let Keras name the layers of the next model as in a process that has built none before it."""
+        if not self.keeps:
+            return
+        numbers = _numbers_of_names()
+        numbers.clear()
+        numbers.update(self._names)
+
+    def admit(self, key: str | None, stock: keras.Model) -> None:
+        """Note that a run begins with a newly built model, whose program has this identity, if it has one.
+
+        Raises:
+            FreshProcessError: it has none, or the model is not new, and this process has trained others.
+        """
+        # Code of yours may cache models or layers: their weights follow from the seed of the first run.
+        is_new = self._layers.isdisjoint(stock.layers)
+        if self._runs and (key is None or not is_new):
+            raise FreshProcessError
+        self._runs += 1
+        self._layers.update(stock.layers)
+        self.reusable = key is not None
+
+    def program(
+        self,
+        key: str | None,
+        stock: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        make: Callable[[], Program],
+    ) -> Program:
+        """Return the program of an identity, kept from an earlier run or new."""
+        if key is None:
+            return make()
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            self._kept[key].begin(stock, optimizer)
+        else:
+            self._kept[key] = make()
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def forget(self, program: Program) -> None:
+        """Keep a program no longer, because its model is compiled with another optimizer."""
+        self._kept = OrderedDict((key, one) for key, one in self._kept.items() if one is not program)

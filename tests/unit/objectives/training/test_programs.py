@@ -1,0 +1,203 @@
+"""A traced program is used again for a model of the same shape, with the results of a new one to the last digit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from objectives import backend
+from objectives.base import DataOptions
+from objectives.device import Device
+from objectives.local_run import LocalRun
+from objectives.shipped.digits_cnn import DigitsCNN
+from objectives.tasks.classes import cross_entropy
+from objectives.training import identity, loop
+from objectives.training.optimizers import FusedAdam, FusedSGD
+from objectives.training.programs import FreshProcessError, Programs
+
+pytestmark = pytest.mark.skipif(
+    backend.name() != "tensorflow", reason="other backends keep no program from run to run"
+)
+
+ADAM = {**DigitsCNN.first[0], "weight_decay": 1e-3}
+OTHER_NUMBERS = {**ADAM, "learning_rate": 1.3e-3, "dropout": 0.41, "weight_decay": 2e-5}
+SGD = {**ADAM, "optimizer": "sgd", "learning_rate": 0.03}
+SMALL_BATCHES = {**ADAM, "batch_size": 16}
+
+
+@pytest.fixture(scope="module")
+def digits() -> DigitsCNN:
+    objective = DigitsCNN()
+    objective.prepare(DataOptions(limit=400, validation_fraction=0.2), final=False)
+    return objective
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return an item for each time that Keras' training step is traced."""
+    found: list[None] = []
+    train_step = keras.Model.train_step
+    monkeypatch.setattr(
+        keras.Model, "train_step", lambda *arguments: found.append(None) or train_step(*arguments)
+    )
+    return found
+
+
+def _trained(objective: DigitsCNN, params: dict[str, Any], seed: int, **options: Any) -> LocalRun:
+    run = LocalRun(total_epochs=2, seed=seed, device=Device(precision="float32"), **options)
+    objective.train(params, run)
+    return run
+
+
+def _exact(run: LocalRun) -> list[dict[str, float]]:
+    return [{name: one for name, one in m.items() if name != "images_per_second"} for m in run.history]
+
+
+def test_runs_with_a_kept_program_equal_runs_with_new_ones(digits, traced):
+    plan = [(ADAM, 1), (OTHER_NUMBERS, 2), (SGD, 3), (ADAM, 1), (SMALL_BATCHES, 4), (OTHER_NUMBERS, 2)]
+    new = [_trained(digits, params, seed) for params, seed in plan[:3]]
+    keeping = DigitsCNN()
+    keeping._data, keeping._options = digits._data, digits._options
+    keeping.keep_programs()
+    traced.clear()
+    kept = [_trained(keeping, params, seed) for params, seed in plan]
+    assert len(traced) == 3, "once for each optimizer and size of batches"
+    assert keeping.program_is_kept
+    for one, other in ((0, 0), (1, 1), (2, 2), (3, 0), (5, 1)):
+        assert _exact(kept[one]) == _exact(new[other])
+        states = [run.checkpoint.state for run in (kept[one], new[other])]
+        assert states[0].keys() == states[1].keys()
+        for name, value in states[0].items():
+            np.testing.assert_array_equal(value, states[1][name], err_msg=name)
+
+
+def test_resumed_run_with_a_kept_program_equals_an_uninterrupted_one(digits):
+    keeping = DigitsCNN()
+    keeping._data, keeping._options = digits._data, digits._options
+    keeping.keep_programs()
+    whole = _trained(keeping, ADAM, 1)
+    half = _trained(keeping, ADAM, 1, stop_after=1)
+    _trained(keeping, OTHER_NUMBERS, 5)
+    assert _exact(_trained(keeping, ADAM, 1, resume=half.checkpoint)) == _exact(whole)[1:]
+    # A restart compiles the model with another optimizer, so its program serves no other run.
+    longer = {"restarts": (1,), "resume": half.checkpoint}
+    assert _exact(_trained(keeping, ADAM, 1, **longer)) == _exact(_trained(digits, ADAM, 1, **longer))
+    assert _exact(_trained(keeping, ADAM, 1)) == _exact(whole)
+
+
+def _model(rate: float = 0.3, units: int = 4, activation: Any = "relu", extra: Any = None) -> keras.Model:
+    keras.utils.clear_session(free_memory=False)
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(units, activation=activation, kernel_initializer="he_normal")(inputs)
+    x = keras.layers.Dropout(rate)(x)
+    for layer in extra or ():
+        x = layer(x)
+    return keras.Model(inputs, keras.layers.Dense(2)(x + 1.0))
+
+
+def _identity(model: keras.Model, optimizer: Any = None, smoothing: float = 0.0) -> str | None:
+    made = optimizer or loop.optimizer({"learning_rate": 0.1, "weight_decay": 0.01}, 10)
+    return identity.identity(model, made, cross_entropy(smoothing))
+
+
+def test_numbers_that_a_step_reads_are_no_part_of_the_identity():
+    other = loop.optimizer({"learning_rate": 0.2, "weight_decay": 0.5}, 99)
+    assert _identity(_model(rate=0.3)) == _identity(_model(rate=0.7), other) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ({"rate": 0.0}, {}),
+        ({"units": 5}, {}),
+        ({"activation": "tanh"}, {}),
+        ({"extra": [keras.layers.ReLU()]}, {}),
+        ({}, {"smoothing": 0.1}),
+        ({}, {"optimizer": loop.optimizer({"learning_rate": 0.1}, 10)}),
+        ({}, {"optimizer": FusedAdam(0.1)}),
+        ({}, {"optimizer": FusedSGD(0.1, momentum=0.9)}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_other_settings_make_another_identity(model, options):
+    found = _identity(_model(**model), **options)
+    assert found != _identity(_model())
+    if not isinstance(getattr(options.get("optimizer"), "_learning_rate", None), keras.Variable):
+        assert found is not None
+
+
+class Doubled(keras.layers.Dense):
+    """A layer of a user, whose code may use anything."""
+
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
+def _with_own_call() -> keras.layers.Layer:
+    layer = keras.layers.ReLU()
+    layer.call = lambda inputs: inputs * 3.0
+    return layer
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: _model(extra=[Doubled(3)]),
+        lambda: _model(extra=[keras.layers.Lambda(lambda x: x * 2.0)]),
+        lambda: _model(extra=[_with_own_call()]),
+        lambda: _model(activation=lambda x: x * 2.0),
+        lambda: type("Own", (keras.Sequential,), {})([keras.Input((6,)), keras.layers.Dense(2)]),
+    ],
+    ids=["subclass", "Lambda", "changed layer", "activation", "model"],
+)
+def test_code_of_the_user_in_a_model_leaves_it_without_identity(model):
+    assert _identity(model()) is None
+
+
+def test_process_that_has_trained_others_trains_no_model_without_identity():
+    programs, models = Programs(), [_model() for _ in range(4)]
+    programs.admit(None, models[0])
+    assert not programs.reusable
+    for key, model in zip("ab", models[1:], strict=False):
+        programs.admit(key, model)
+    assert programs.reusable
+    with pytest.raises(FreshProcessError):
+        programs.admit(None, models[3])
+
+
+def test_model_of_layers_that_an_earlier_run_has_used_is_not_trained_in_its_process():
+    programs, cached = Programs(), _model()
+    programs.admit("a", cached)
+    again = keras.Model(cached.inputs, keras.layers.Dense(3)(cached.layers[-2].output))
+    with pytest.raises(FreshProcessError):
+        programs.admit("b", again)
+
+
+def test_layers_have_the_names_of_a_process_without_other_models():
+    programs = Programs()
+    first = keras.layers.Dense(1).name
+    keras.layers.Dense(1)
+    programs.begin()
+    assert keras.layers.Dense(1).name == first
+
+
+def test_process_whose_code_draws_from_a_state_of_tensorflow_keeps_no_program(digits):
+    import tensorflow as tf
+
+    class Drawing(DigitsCNN):
+        def build(self, params, data):
+            tf.random.uniform([])
+            return super().build(params, data)
+
+    keeping = Drawing()
+    keeping._data, keeping._options = digits._data, digits._options
+    keeping.keep_programs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend.current(), "_random_operations", 0)
+        _trained(digits, ADAM, 1)
+        assert not backend.current().drew_elsewhere
+        _trained(keeping, ADAM, 1)
+        assert not keeping.program_is_kept
