@@ -75,6 +75,22 @@ def median_epoch_seconds(connection: Connection, study_id: int) -> float | None:
     return found
 
 
+def median_start_seconds(connection: Connection, study_id: int) -> float:
+    """Return the median time of a trial that is not part of its epochs, of trials that were trained without a break."""
+    found: float | None = connection.execute(
+        text(
+            "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY greatest(a.seconds - e.seconds, 0)) FROM hpo.trials t"
+            " CROSS JOIN LATERAL (SELECT sum(seconds) AS seconds FROM hpo.epochs"
+            "   WHERE reservation_id = t.reservation_id) AS e"
+            " CROSS JOIN LATERAL (SELECT max(extract(epoch FROM ended_at - started_at)) AS seconds, count(*) AS number"
+            "   FROM hpo.attempts WHERE reservation_id = t.reservation_id AND held_seconds IS NULL) AS a"
+            " WHERE t.study_id = :s AND t.outcome = :complete AND a.number = 1"
+        ),
+        {"s": study_id, "complete": Outcome.COMPLETE},
+    ).scalar_one()
+    return float(found or 0.0)
+
+
 def most_epochs(connection: Connection, study_id: int) -> int:
     """Return the number of epochs of the longest trial."""
     found: int = connection.execute(

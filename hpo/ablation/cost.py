@@ -27,6 +27,8 @@ class Cost:
     """Epochs that are left."""
     epoch_seconds: float | None
     """Median time of an epoch in a slot; None: none was trained."""
+    start_seconds: float
+    """Median time of a run that is not part of its epochs."""
     slots: int
     limit_differs: bool
     """Whether the epochs that were timed had another number of examples."""
@@ -36,7 +38,8 @@ class Cost:
         """Time that the runs which are left take, if those of all slots end together."""
         if self.epoch_seconds is None:
             return None
-        return math.ceil(self.left / self.slots) * (self.epochs / max(self.left, 1)) * self.epoch_seconds
+        of_run = self.start_seconds + self.epochs / max(self.left, 1) * self.epoch_seconds
+        return math.ceil(self.left / self.slots) * of_run
 
 
 def cost_of(database: Database, experiment: Experiment, slots: int) -> Cost:
@@ -47,18 +50,23 @@ def cost_of(database: Database, experiment: Experiment, slots: int) -> Cost:
     spec, existing = experiment.spec, experiment.existing
     finished = 0 if existing is None else existing.finished
     left = max(0, experiment.design.size - finished)
-    own = None
+    timed = experiment.source.study_id
+    own = False
     if existing is not None:
         study_id = existing.study_id
-        own = database.transaction(lambda c: trials.median_epoch_seconds(c, study_id))
-    of_source = database.transaction(lambda c: trials.median_epoch_seconds(c, experiment.source.study_id))
+        own = database.transaction(lambda c: trials.median_epoch_seconds(c, study_id)) is not None
+        timed = study_id if own else timed
+    epoch, start = database.transaction(
+        lambda c: (trials.median_epoch_seconds(c, timed), trials.median_start_seconds(c, timed))
+    )
     return Cost(
         runs=experiment.design.size,
         left=left,
         epochs=left * int(spec.epochs or 1),
-        epoch_seconds=of_source if own is None else own,
+        epoch_seconds=epoch,
+        start_seconds=start,
         slots=slots,
-        limit_differs=own is None and spec.data.limit != experiment.source.spec.data.limit,
+        limit_differs=not own and spec.data.limit != experiment.source.spec.data.limit,
     )
 
 
@@ -77,7 +85,12 @@ def lines_of(experiment: Experiment, cost: Cost) -> list[str]:
         f" {counted(len(design.seeds), 'seed')}, of {counted(experiment.spec.epochs, 'epoch')} each",
     ]
     time = formatting.duration(cost.seconds)
-    at = "" if cost.epoch_seconds is None else f" ({formatting.fine_duration(cost.epoch_seconds)} an epoch)"
+    at = (
+        ""
+        if cost.epoch_seconds is None
+        else f" ({formatting.fine_duration(cost.epoch_seconds)} an epoch,"
+        f" {formatting.fine_duration(cost.start_seconds)} to start a run)"
+    )
     note = (
         ", if an epoch takes as long as in the study, which has another --limit" if cost.limit_differs else ""
     )

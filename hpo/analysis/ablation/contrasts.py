@@ -52,23 +52,24 @@ class Contrast:
 
 def contrasts_of(values: Floats, pairs: Sequence[Pair], noise: Noise | None) -> list[Contrast]:
     """Return the comparisons of values (points, seeds), oriented so that larger is better."""
-    factor = None if noise is None else critical_value(tuple(pairs), noise.freedom)
-    return [_contrast(values, pair, noise, factor) for pair in pairs]
+    family = tuple(pairs)
+    return [_contrast(values, pair, noise, family) for pair in pairs]
 
 
-def _contrast(values: Floats, pair: Pair, noise: Noise | None, factor: float | None) -> Contrast:
+def _contrast(values: Floats, pair: Pair, noise: Noise | None, family: tuple[Pair, ...]) -> Contrast:
     differences = values[pair[0]] - values[pair[1]]
     shared = differences[np.isfinite(differences)]
     n, interval = len(shared), None
     effect = float(shared.mean()) if n else math.nan
-    if noise is not None and factor is not None and n and not noise.unstable & {*pair}:
-        half = factor * noise.deviation * math.sqrt(2 / n)
+    if noise is not None and n and not noise.unstable & {*pair}:
+        spread = noise.spread(*pair)
+        half = critical_value(family, spread.freedom) * spread.deviation / math.sqrt(n)
         interval = effect - half, effect + half
     return Contrast(point=pair[0], against=pair[1], n=n, effect=effect, interval=interval)
 
 
 @functools.lru_cache(maxsize=64)
-def critical_value(pairs: tuple[Pair, ...], freedom: int) -> float:
+def critical_value(pairs: tuple[Pair, ...], freedom: float) -> float:
     """Return the quantile of the largest absolute t statistic of comparisons of points with equally many runs."""
     rng = np.random.default_rng(0)
     draws = rng.standard_normal((DRAWS, 1 + max(max(pair) for pair in pairs)))

@@ -68,7 +68,13 @@ class Ablation:
     @cached_property
     def noise(self) -> Noise | None:
         """Noise of the runs; None where no seed repeats, or the runs do not depend on it."""
-        return None if self.measurements.ignores_seed else noise_of(self.measurements.values)
+        if self.measurements.ignores_seed:
+            return None
+        alone: dict[str, list[int]] = {}
+        for place, point in enumerate(self.design.points):
+            if len(point.changed) == 1:
+                alone.setdefault(point.changed[0], []).append(place)
+        return noise_of(self.measurements.values, list(alone.values()))
 
     @cached_property
     def margin(self) -> float:

@@ -4,11 +4,16 @@ A run is modelled as the mean of its point, plus an effect of its seed that all 
 pooled over points, because the few seeds of one point say little. Two kinds of points are left out: those whose runs
 scatter significantly more than the others', which are called unstable, and those that are far worse than the base,
 because a configuration that learns nothing has little noise, or much.
+
+Where a parameter hardly changes how a model trains, a run and the base's run from the same seed differ much less than
+two seeds do. A parameter whose differences scatter significantly less than the noise allows has a noise of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +22,20 @@ from hpo.analysis.ablation.measurements import Floats
 
 UNSTABLE = 0.01
 """Chance that any point of an experiment is called unstable although all have the same noise."""
-FAR = 10.0
+FAR = 5.0
 """Distance from the base, in standard deviations of the noise, beyond which a point does not measure it."""
 LEAST_POINTS = 3
+CALM = 0.01
+"""Chance that any parameter gets a noise of its own although all have the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Standard deviation of the difference between two runs of one seed."""
+
+    deviation: float
+    freedom: float
+    """Degrees of freedom of its estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +48,19 @@ class Noise:
     """Degrees of freedom of its estimate."""
     unstable: frozenset[int]
     """Points whose runs scatter more."""
+    calm: Mapping[int, Spread] = field(default_factory=dict)
+    """Spread around the base of points whose parameter has a noise of its own."""
+
+    def spread(self, point: int, against: int) -> Spread:
+        """Return the spread of the difference between two points."""
+        shared = Spread(deviation=math.sqrt(2) * self.deviation, freedom=self.freedom)
+        return self.calm.get(point, shared) if against == 0 else shared
 
 
-def noise_of(values: Floats) -> Noise | None:
+def noise_of(values: Floats, parameters: Sequence[Sequence[int]] = ()) -> Noise | None:
     """Return the noise of values (points, seeds), of which the first row is the base; None if no seed repeats.
 
+    `parameters` holds the points in which one parameter alone differs from the base, for each parameter.
     Points with a missing value are left out, or the last seeds, whichever leaves more to estimate from.
     """
     best: tuple[int, Floats, NDArray[np.intp]] | None = None
@@ -57,12 +81,43 @@ def noise_of(values: Floats) -> Noise | None:
         used = np.ones(len(rows), dtype=bool)
     freedom = (int(used.sum()) - 1) * (complete.shape[1] - 1)
     shared = _centred(complete)[used].mean(axis=0)
-    total = float(_squares(complete, shared)[used].sum())
+    deviation = float(np.sqrt(_squares(complete, shared)[used].sum() / freedom))
+    found = [_calm(values, points, deviation, freedom, CALM / len(parameters)) for points in parameters]
     return Noise(
-        deviation=float(np.sqrt(total / freedom)),
+        deviation=deviation,
         freedom=freedom,
         unstable=frozenset(int(rows[place]) for place in np.flatnonzero(is_unstable)),
+        calm={point: spread for spreads in found for point, spread in spreads.items()},
     )
+
+
+def _calm(
+    values: Floats, points: Sequence[int], deviation: float, freedom: int, chance: float
+) -> dict[int, Spread]:
+    """Return the spread of a parameter's points around the base if it is significantly smaller than the noise's."""
+    from scipy.special import fdtri
+
+    differences = values[list(points)] - values[0]
+    seeds = differences[:, np.isfinite(differences).all(axis=0)]
+    n, count = len(points), seeds.shape[1]
+    if count < 2 or not n or deviation <= 0:
+        return {}
+    variance = float(seeds.var(axis=1, ddof=1).mean())
+    # All differences share the base's run: the freedom is that of Satterthwaite (1946) for such a sum of squares.
+    own = (count - 1) * (2 * n) ** 2 / ((n + 1) ** 2 + n - 1)
+    if variance >= fdtri(own, freedom, chance) * 2 * deviation**2:
+        return {}
+    # The difference of two rounded values.
+    rounding = _step(values) / math.sqrt(6)
+    return {point: Spread(deviation=max(math.sqrt(variance), rounding), freedom=own) for point in points}
+
+
+def _step(values: Floats) -> float:
+    """Return the smallest difference between values that are not equal: the resolution of the metric."""
+    steps = np.diff(np.unique(values[np.isfinite(values)]))
+    # Equal values may differ by the arithmetic.
+    large = steps[steps > 1e-9]
+    return float(large.min()) if len(large) else 0.0
 
 
 def _centred(values: Floats) -> Floats:

@@ -180,11 +180,12 @@ def seeds_to_resolve(
     """
     if noise is None:
         return FIRST_SEEDS
-    finite = [contrast.effect for contrast in contrasts if math.isfinite(contrast.effect)]
-    least = min(
-        (abs(effect) if abs(effect) > margin else margin - abs(effect) for effect in finite), default=0.0
-    )
-    if least <= 0:
-        return None
-    needed = math.ceil(2 * (critical_value(tuple(pairs), noise.freedom) * noise.deviation / least) ** 2)
-    return needed if needed <= MOST_SEEDS else None
+    most = 0.0
+    for contrast in contrasts:
+        if not contrast.n:
+            return None
+        effect, spread = abs(contrast.effect), noise.spread(contrast.point, contrast.against)
+        distance = effect if effect > margin else margin - effect
+        half = critical_value(tuple(pairs), spread.freedom) * spread.deviation
+        most = max(most, math.inf if distance <= 0 else (half / distance) ** 2)
+    return math.ceil(most) if most <= MOST_SEEDS else None

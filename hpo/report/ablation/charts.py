@@ -199,7 +199,7 @@ def _edge(wording: Wording, effect: ParameterEffect, places: Sequence[float], fl
         return []
     return [
         Series(
-            name="far worse, unstable or without a value",
+            name="far worse or unstable",
             points=points,
             style="points",
             colour=RED,

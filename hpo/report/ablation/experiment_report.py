@@ -40,7 +40,7 @@ def experiment_report(history: StudyHistory, wording: Wording) -> Document:
         subtitle,
         [
             *ablation_sections(wording),
-            *section("Cost", lambda: cost_blocks(history)),
+            *section("Cost", lambda: cost_blocks(history)[:1]),
             *reproduction_section(history, None),
         ],
         "Written by hpo report. Machine-readable: ablation.json, ablation.csv, trials.csv, epochs.csv.",

@@ -9,7 +9,7 @@ import numpy as np
 from hpo import formatting
 from hpo.analysis.ablation.contrasts import critical_value
 from hpo.analysis.ablation.effects import Ablation
-from hpo.analysis.ablation.verdicts import ParameterEffect, Verdict
+from hpo.analysis.ablation.verdicts import Class, ParameterEffect, Verdict
 from hpo.document.document import Block, Bullets, Paragraph, Section, Table
 from hpo.document.parts import section
 from hpo.report.ablation.charts import dose_response, pair_charts
@@ -18,6 +18,8 @@ from hpo.search.space import describe_parameter
 
 ORDER = (Verdict.WORTH_TUNING, Verdict.HARMFUL, Verdict.NOT_RESOLVED, Verdict.SAFE)
 """Verdicts in the order of a table."""
+SHOWN = {Class.OPEN: "not decided", Class.EQUAL: "no difference", Class.SAME: "same runs", Class.MISSING: "-"}
+"""Classes of values in a table, where they are not shown by their names."""
 
 
 def ablation_sections(wording: Wording) -> list[Section]:
@@ -56,7 +58,7 @@ def _lead(wording: Wording) -> list[Block]:
     design, base = ablation.design, ablation.measurements.values[0]
     known = base[np.isfinite(base)]
     value = formatting.metric(float(known.mean()) * ablation.measurements.sign) if len(known) else "-"
-    noise = "" if ablation.noise is None else f" ± {_noise(wording)} from seed to seed"
+    noise = "" if ablation.noise is None else f" (± {_noise(wording)} from seed to seed)"
     return [
         Paragraph(
             f"Around the configuration of trial {design.trial} of study {design.study}, which reaches"
@@ -125,7 +127,7 @@ def _value_table(wording: Wording) -> Table:
                 str(len(known)),
                 formatting.metric(float(known.mean())) if len(known) else "-",
                 "-" if contrast is None else wording.effect(contrast),
-                str(ablation.kind(place)),
+                SHOWN.get(ablation.kind(place), str(ablation.kind(place))),
             )
         )
     headers = ("changed", "runs", ablation.measurements.metric, f"effect ({wording.unit})", "class")
@@ -152,6 +154,7 @@ def _method(wording: Wording) -> list[Block]:
             f" configurations ({counted(noise.freedom, 'degree')} of freedom): it is assumed to be the same for all of"
             " them. Left out are those far worse than the base, and those whose runs scatter significantly more"
             f" ({counted(len(noise.unstable), 'unstable one')}).",
+            *_calm(wording),
             f"All {counted(len(ablation.pairs), 'interval')} together contain the true effects with 95 % probability:"
             f" each is the effect ± {factor:.2f} standard errors (the largest of all t statistics; for comparisons with"
             " one base this is Dunnett's test).",
@@ -169,6 +172,19 @@ def _method(wording: Wording) -> list[Block]:
         " epochs or more data, effects may differ. Only the tried values were measured, not those between them."
     )
     return [Bullets(items), Table(("parameter", "range"), _ranges(ablation))]
+
+
+def _calm(wording: Wording) -> list[str]:
+    """Return a sentence on the parameters that have a noise of their own."""
+    noise, points = wording.ablation.noise, wording.ablation.design.points
+    assert noise is not None
+    names = list(dict.fromkeys(points[place].changed[0] for place in noise.calm))
+    if not names:
+        return []
+    return [
+        f"Runs in which {formatting.joined(names, 'or')} alone is changed differ significantly less from the base's run"
+        " of the same seed: their intervals follow from these differences."
+    ]
 
 
 def _ranges(ablation: Ablation) -> list[tuple[str, str]]:

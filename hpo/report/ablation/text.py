@@ -61,7 +61,7 @@ class Wording:
                 return self._safe(effect)
             case Verdict.NOT_RESOLVED:
                 return self._not_resolved(effect)
-        parts = [self._better(effect), self._harmful(effect), self._rest(effect)]
+        parts = [self._better(effect), self._harmful(effect), *self._with_partner(effect), self._rest(effect)]
         return "; ".join(part for part in parts if part)
 
     def _safe(self, effect: ParameterEffect) -> str:
@@ -126,9 +126,21 @@ class Wording:
             where.append(f"above {formatting.parameter(effect.above)}")
         worst = max(harmful, key=_harm)
         inside = [one for one in harmful if self._is_inside(one, effect)]
-        texts = [f"harmful {' and '.join(where)}: {self._worse(worst, effect)}"]
+        beyond = "" if effect.verdict is Verdict.HARMFUL else f"harmful {' and '.join(where)}: "
+        texts = [f"{beyond}{self._worse(worst, effect)}"]
         texts += [self._worse(one, effect) for one in inside if one is not worst]
         return "; ".join(texts)
+
+    def _with_partner(self, effect: ParameterEffect) -> Sequence[str]:
+        """Return for each harmful value that it is not with another value of the parameter of its pair."""
+        harmful = [one.value for one in effect.values if one.kind.is_harmful]
+        return [
+            f"with {pair.second} {formatting.parameter(cell.second)}, {formatting.parameter(cell.first)} is not clearly worse"
+            for pair in self.ablation.interactions
+            if pair.first == effect.parameter
+            for cell in pair.pays
+            if cell.first in harmful and cell.kind in (Class.EQUAL, Class.OPEN, Class.BETTER)
+        ]
 
     def _is_inside(self, one: ValueEffect, effect: ParameterEffect) -> bool:
         return (effect.below is None or one.value > effect.below) and (
@@ -173,11 +185,20 @@ class Wording:
         """Return the verdict in full: `harmful above 0.4`."""
         if effect.verdict is Verdict.NOT_RESOLVED:
             return f"not resolved with {formatting.counted(len(self.ablation.design.seeds), 'seed')}"
+        if effect.parameter in self.ablation.design.recipe:
+            return self._switch_verdict(effect)
         if effect.verdict is not Verdict.HARMFUL:
             return str(effect.verdict)
         if effect.above is not None:
             return f"harmful above {formatting.parameter(effect.above)}"
         return f"harmful below {formatting.parameter(effect.below)}"
+
+    @staticmethod
+    def _switch_verdict(effect: ParameterEffect) -> str:
+        (off,) = effect.others
+        if effect.verdict is Verdict.SAFE:
+            return "makes no difference"
+        return "worth keeping" if off.kind.is_harmful else "better left out"
 
     def pair(self, effect: PairEffect) -> str:
         """Return what was found about a pair as a sentence."""
@@ -226,6 +247,11 @@ def warnings_of(ablation: Ablation) -> Sequence[str]:
         found.append(
             f"{failed} of {formatting.counted(len(ablation.design.seeds), 'run')} of the base itself ended without a"
             " value: its seeds are left out, and another --trial is a safer base."
+        )
+    if noise is not None and 0 in noise.unstable:
+        found.append(
+            "The base itself is unstable: its runs differ more from seed to seed than those of other configurations, so"
+            " that nothing can be compared with it. Another --trial is a safer base."
         )
     if measurements.ignores_seed:
         found.append(

@@ -61,7 +61,7 @@ def test_experiment_is_a_study_of_the_same_objective_whose_budget_is_its_runs(da
     assert "optimizer with learning_rate: all combinations" in lines
     assert "runs: 12 = 6 configurations x 2 seeds, of 2 epochs each" in lines
     assert lines[-1].startswith(
-        "in all: 12 runs, 24 epochs, about 12.0s on 2 slots (1s an epoch), if an epoch takes"
+        "in all: 12 runs, 24 epochs, about 12.0s on 2 slots (1s an epoch, 0s to start"
     )
     store(database, experiment)
     found, own = find(database, "s-ablation"), stored(database)
