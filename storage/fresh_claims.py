@@ -18,7 +18,7 @@ from storage.optuna.closing import NOW
 from storage.optuna.trials import RESERVATION_ATTRIBUTE
 
 _GOALS = ", ".join(
-    f"spec->>'{name}'" for name in ("target", "patience", "configurations", "max_epochs", "repeats")
+    f"spec->>'{name}'" for name in ("target", "patience", "configurations", "max_epochs", "repeats", "design")
 )
 """Options of a study that decide which trial begins next, or whether one does."""
 

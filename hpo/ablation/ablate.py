@@ -90,8 +90,8 @@ def _recipe(experiment: Experiment, settings: Settings) -> Mapping[str, str]:
     }
     if not found:
         raise UsageError(
-            f"--recipe: {experiment.spec.objective} has no augmentation, label smoothing or class weights to switch"
-            " off: leave it out"
+            f"--recipe: {experiment.spec.objective} turns on no augmentation, label smoothing or other part of a"
+            " recipe: leave it out"
         )
     return found
 

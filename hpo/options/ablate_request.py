@@ -60,8 +60,8 @@ class AblateRequest:
     )
     recipe: bool = option_field(
         False,
-        "Switch off each part of the objective's recipe too: augmentation and each of its changes, label smoothing, "
-        "class weights.",
+        "Switch off each part of the objective's recipe too, as far as its class turns it on: augmentation and each of "
+        "its changes, label smoothing, class weights, mixing, weight averaging, learning rate factors, schedule.",
         kind="flag",
         show_default="off",
     )

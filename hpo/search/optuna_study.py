@@ -114,12 +114,6 @@ class Search:
         marks = {STARTING_ATTRIBUTE: True} if self._spec.open_space else {}
         return [{"fixed_params": point, **marks} for point in starting_points(self._spec)]
 
-    def assign(self, trial_id: int, params: Mapping[str, Any]) -> Params:
-        """Return a configuration that a trial was created with, and write it; parameters may be missing."""
-        trial = optuna.Trial(copy.copy(self._study), trial_id)
-        space = self._spec.space
-        return {name: suggested(trial, name, space[name]) for name in space if name in params}
-
     def fixed(self, trial_id: int) -> Params:
         """Return the values that a trial was created or enqueued with."""
         return dict(self._storage.get_trial(trial_id).system_attrs.get("fixed_params", {}))

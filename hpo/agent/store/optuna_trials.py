@@ -17,6 +17,7 @@ from hpo.agent.store.study_session import StudySession
 from hpo.errors import StudyConflictError
 from hpo.options.defaults import GRID
 from hpo.search import finite
+from hpo.search.asking import declared
 from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from objectives.base import Params
@@ -131,11 +132,16 @@ class OptunaTrials:
             raise StudyConflictError(
                 "the experiment was extended while this agent was away: run the same command again"
             )
-        try:
-            params = self._session.call(lambda: self._search.assign(trial_id, point))
-        except UpdateFinishedTrialError as exc:
-            raise TrialFinishedError from exc
-        self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
+        space = self._spec.space
+        params = {name: declared(space[name], point[name]) for name in space if name in point}
+        internal = {name: space[name].to_internal_repr(value) for name, value in params.items()}
+        write = live_trials.set_params
+        written = self._session.statement(write, claim.attempt_id, internal, self._distributions, params)
+        if written is None:
+            raise TrialFinishedError
+        if not written:
+            # An earlier agent has written them, and did not keep them.
+            self._session.statement(attempts.attach, claim.attempt_id, trial_id, number, params)
         return params
 
     def _repeats(self, claim: Claim, trial_id: int) -> bool:

@@ -135,7 +135,8 @@ class Wording:
         """Return for each harmful value that it is not with another value of the parameter of its pair."""
         harmful = [one.value for one in effect.values if one.kind.is_harmful]
         return [
-            f"with {pair.second} {formatting.parameter(cell.second)}, {formatting.parameter(cell.first)} is not clearly worse"
+            f"with {pair.second} {formatting.parameter(cell.second)}, {formatting.parameter(cell.first)} is not clearly"
+            " worse"
             for pair in self.ablation.interactions
             if pair.first == effect.parameter
             for cell in pair.pays

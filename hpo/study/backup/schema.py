@@ -16,6 +16,7 @@ from hpo.options.defaults import PRUNERS, SAMPLERS
 from hpo.options.fields import COUNT, NUMBER, Range
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
+from hpo.search.starting.design import Design
 from objectives.data_options import FITS, TASKS, DataOptions
 from objectives.runs.figures import parse
 from objectives.trial_value import RULES
@@ -143,6 +144,7 @@ def _is_spec(value: Any) -> bool:
         )
         and (spec.stop_when_flat is None or type(spec.stop_when_flat) is bool)
         and _is_estimate(spec.estimate)
+        and (spec.design is None or _is_design(spec.design, set(spec.space)))
         and all(
             value is None or (type(value) in (int, float) and math.isfinite(value))
             for value in (spec.target, spec.trial_timeout_seconds)
@@ -153,6 +155,16 @@ def _is_spec(value: Any) -> bool:
         and 0 < data.validation_fraction < 1
         and _whole(data.split_seed, NUMBER)
         and _is_images(data)
+    )
+
+
+def _is_design(design: Design, names: set[str]) -> bool:
+    return (
+        _is_text(design.study)
+        and len(design.points) > 0
+        and all(set(point.params) <= names for point in design.points)
+        and len(design.seeds) > 0
+        and all(type(seed) is int and seed >= 0 for seed in design.seeds)
     )
 
 

@@ -100,6 +100,7 @@ def read_status(connection: Connection, study: StoredStudy) -> StudyStatus:
         created_at=study.created_at,
         note=read_study_note(connection, study.study_id),
         tags=tags.get(study.study_id, ()),
+        is_experiment=study.spec_json.get("design") is not None,
         has_test_set=has_test_set(connection, study.study_id),
         learned_from={one["study"]: one["trials"] for one in study.spec_json.get("learned", ())},
         better_added=better_added(connection, study, best.value if best else None),

@@ -119,6 +119,8 @@ class StudyStatus(JsonRow):
     """Figure that is minimized next to the metric."""
     value_rule: str = "last"
     """Which report is the value of a trial: see `objectives.trial_value`."""
+    is_experiment: bool = False
+    """Whether its trials are the runs of `hpo ablate`."""
     has_test_set: bool = True
     """Whether the data have a test set, without which `hpo retrain` refuses; true while that is not known."""
     learned_from: Mapping[str, int] = field(default_factory=dict)

@@ -153,8 +153,12 @@ def _next_step(found: StudyStatus) -> str:
     use = "retrain" if found.has_test_set else "export"
     if found.state == "idle" and found.goals is not None and found.goals.reached == "epochs":
         return f" (next: hpo {use} --study {found.name}, or a larger --max-epochs)"
+    next_step = (
+        f"hpo report --study {found.name}" if found.is_experiment else f"hpo {use} --study {found.name}"
+    )
+    more = "" if found.is_experiment else ", or more --trials"
     steps = {
-        "finished": f" (next: hpo {use} --study {found.name}, or more --trials)",
+        "finished": f" (next: {next_step}{more})",
         "idle": f" (no agent is alive; continue it: hpo launch --study {found.name})",
         "paused": f" (continue it: hpo resume --study {found.name})",
         "stopped": f" (continue it: hpo launch --study {found.name})",

@@ -18,12 +18,15 @@ from hpo.errors import (
     StudyDamagedError,
     UnknownStudyError,
 )
+from hpo.search.spec import StudySpec
 from hpo.study.backup.backup import read_backup, write_backup
 from hpo.study.catalog import delete_study, find_study, list_studies
 from storage.engine import Database, open_database
 from storage.studies import folder_name
 from storage.study_tables import TABLES
 from tests.integration.rows import StudyRows
+from tests.specs import spec
+from tests.unit.analysis.ablation.simulated import SPACE, design_of
 
 CURIOUS = 'a "quoted" \\ line\nanother – with ünïcode \t and a {brace}'
 
@@ -90,6 +93,26 @@ def test_restored_study_has_the_same_values(database: Database, file: Path) -> N
     )
     paused = (3, math.inf, 3, math.inf, True, '{"learning_rate": 0.011}')
     assert database.transaction(lambda c: c.execute(text(query)).all()) == [paused] * 2
+
+
+def test_experiment_is_restored_with_its_design_unless_it_is_damaged(
+    database: Database, tmp_path: Path
+) -> None:
+    planned, file = design_of(), tmp_path / "e.gz"
+    rows = StudyRows(database, "e", spec=spec(SPACE, design=planned))
+    rows.trial("complete", 0.5, params=planned.base, trial_id=None)
+    write_backup(database, "e", file)
+    read_backup(database, file, "again")
+    stored = find_study(database, "again").spec_json
+    assert StudySpec.from_json(stored).design == planned
+    with gzip.open(file, "rt") as old:
+        lines = old.read().splitlines()
+    for damage in ({"points": []}, {"seeds": [-1]}, {"settings": {"colour": 1}}):
+        damaged = {**stored, "design": {**stored["design"], **damage}}
+        with gzip.open(file, "wt") as new:
+            new.write("\n".join([*changed("hpo.studies", {"spec": damaged}, lines), ""]))
+        with pytest.raises(BackupFileError, match="no valid spec"):
+            read_backup(database, file, "third")
 
 
 def test_backup_of_revision_0002_restores(database: Database) -> None:
