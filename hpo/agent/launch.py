@@ -131,7 +131,7 @@ def loaded(
         ) as pool,
     ):
         # Its connection and its imports take time that passes anyway while the template imports a framework.
-        _ = database.optuna
+        database.retried(lambda: database.optuna)
         check = loading_check(signals, pool, request.agent)
         description = pool.describe(check)
         if existing is None:
@@ -183,7 +183,7 @@ def work(request: WorkRequest, settings: Settings) -> int:
             identity.check_worker_images(study, existing.spec, data.digest)
             load = Load(existing.spec.objective, data, False, space=existing.spec.space)
             with _pool(load, study, devices, settings) as pool:
-                _ = database.optuna
+                database.retried(lambda: database.optuna)
                 description = pool.describe(loading_check(signals, pool, options))
                 identity.check_worker(study, existing.spec, description, request.code)
                 versions.report_interrupted(database, existing, description.code, request.code)
