@@ -1,1 +1,1 @@
-"""`hpo ablate`: an experiment that measures what each hyperparameter is worth."""
+"""`hpo ablate`: an experiment that measures the worth of each hyperparameter."""

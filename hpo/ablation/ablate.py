@@ -1,4 +1,4 @@
-"""`hpo ablate`: plans an experiment, trains its runs as trials of a study, and reports what they show."""
+"""`hpo ablate`: plans an experiment, trains its runs as trials of a study, and reports the results."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _plan_lines(database: Database, request: AblateRequest, experiment: Experime
 
 
 def _train(request: AblateRequest, settings: Settings, experiment: Experiment) -> int:
-    """Train what is left; a new study that cannot be trained here is deleted again."""
+    """Train the runs that are left; a new study that cannot be trained here is deleted again."""
     launched = LaunchRequest(
         study=experiment.name,
         workers=request.workers,
@@ -151,7 +151,7 @@ def _show_results(database: Database, name: str, settings: Settings, show: Print
     if history.status.state != "finished":
         show(
             f"{history.status.finished} of {formatting.counted(history.study.budget, 'run')} have finished: the same"
-            f" command continues; hpo report --study {name} shows what is known so far"
+            f" command continues; hpo report --study {name} shows the results so far"
         )
         return
     for line in summary_lines(Wording(Ablation.of(history))):

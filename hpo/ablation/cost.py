@@ -43,7 +43,7 @@ class Cost:
 
 
 def cost_of(database: Database, experiment: Experiment, slots: int) -> Cost:
-    """Return the cost of what is left of an experiment, in so many slots.
+    """Return the cost of the runs of an experiment that are left, in so many slots.
 
     The time of an epoch is that of the experiment's own ones, else of those of the study that it varies.
     """

@@ -87,7 +87,7 @@ def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 def read_experiment(
     database: Database, request: AblateRequest, recipe: Mapping[str, str] | None = None
 ) -> Experiment:
-    """Return the experiment that a request asks for, around what the study has found so far; nothing is written.
+    """Return the experiment that a request asks for, around the best trial so far; nothing is written.
 
     `recipe` are the switches of the objective's recipe, where they are known.
 

@@ -1,1 +1,1 @@
-"""Effects that an experiment has measured (`hpo ablate`), and what they mean for each parameter."""
+"""Effects that an experiment has measured (`hpo ablate`), and the verdict on each parameter."""

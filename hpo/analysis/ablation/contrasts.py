@@ -1,6 +1,6 @@
 """Differences between points of an experiment with simultaneous intervals.
 
-Each difference is the mean over the seeds that both points have, so that what a seed does to both cancels. All
+Each difference is the mean over the seeds that both points have, so that the effect of a seed on both cancels. All
 intervals together contain the true differences with 95 % probability: each is the difference plus or minus c standard
 errors, with c the 95 % quantile of the largest of all t statistics, whose correlations are known because the points
 share runs (Hothorn, Bretz and Westfall, "Simultaneous inference in general parametric models", 2008; for comparisons

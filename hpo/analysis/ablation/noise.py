@@ -1,8 +1,8 @@
 """The noise of an experiment: the standard deviation of runs that differ in their seed alone.
 
 A run is modelled as the mean of its point, plus an effect of its seed that all points share, plus noise. The noise is
-pooled over points, because the few seeds of one point say little. Two kinds of points are left out: those whose runs
-scatter significantly more than the others', which are called unstable, and those that are far worse than the base,
+pooled over points, because the seeds of one point are too few to estimate it. Two kinds of points are left out: those
+whose runs scatter significantly more than the others', which are called unstable, and those that are far from the base,
 because a configuration that learns nothing has little noise, or much.
 
 Where a parameter hardly changes how a model trains, a run and the base's run from the same seed differ much less than

@@ -1,4 +1,4 @@
-"""What an experiment says about each parameter: worth tuning, safe to leave, harmful beyond a value, or not resolved.
+"""Verdicts of an experiment on each parameter: worth tuning, safe to leave, harmful beyond a value, not resolved.
 
 A value is *worse* or *better* than the base where its simultaneous interval excludes zero and its effect is larger
 than the margin, *equal* where the interval lies within the margin, and *open* otherwise.
@@ -29,7 +29,7 @@ FIRST_SEEDS = 3
 
 
 class Class(StrEnum):
-    """What an experiment says about one value."""
+    """Finding on one value."""
 
     BASE = "base"
     BETTER = "better"
@@ -51,7 +51,7 @@ class Class(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What an experiment says about one parameter or pair."""
+    """Finding on one parameter or pair."""
 
     WORTH_TUNING = "worth tuning"
     HARMFUL = "harmful"
@@ -86,7 +86,7 @@ class ParameterEffect:
     above: Any = None
     """Largest value that is not harmful, where all tried above it are; None: no such value."""
     seeds_needed: int | None = None
-    """Seeds that would resolve it, by what is known now; None: it is resolved, or more than `MOST_SEEDS`."""
+    """Seeds that would resolve it if effects and noise stay as they are; None: it is resolved, or over `MOST_SEEDS`."""
 
     @property
     def base(self) -> ValueEffect:

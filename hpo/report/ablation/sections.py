@@ -23,7 +23,7 @@ SHOWN = {Class.OPEN: "not decided", Class.EQUAL: "no difference", Class.SAME: "s
 
 
 def ablation_sections(wording: Wording) -> list[Section]:
-    """Return what each parameter is worth, its values, pairs and how it was measured."""
+    """Return the verdict on each parameter, all values, pairs and the method."""
     return [
         *section(
             "What each hyperparameter is worth",
@@ -99,8 +99,18 @@ def _meaning(wording: Wording) -> Bullets:
             "harmful above or below a value: all tried values beyond it are worse than the base; the others are not.",
             f"safe to leave: whatever the chance, no tried value differs from the base by more than {margin}.",
             "not resolved: the effect is too small for so few seeds, which is not the same as no effect.",
+            *_of_switches(wording, margin),
         ]
     )
+
+
+def _of_switches(wording: Wording, margin: str) -> list[str]:
+    if not any(one.parameter in wording.ablation.design.recipe for one in wording.ablation.parameters):
+        return []
+    return [
+        "worth keeping, better left out, makes no difference: without this part of the recipe, the result is worse,"
+        f" better, or the same within {margin}."
+    ]
 
 
 def _pairs(wording: Wording) -> list[Block]:

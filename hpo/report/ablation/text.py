@@ -36,7 +36,8 @@ class Wording:
         return f"{self._number(abs(difference))} points" if self.is_share else self._number(abs(difference))
 
     def signed(self, difference: float) -> str:
-        return ("+" if difference > 0 else "−" if difference < 0 else "") + self._number(abs(difference))
+        shown = self._number(abs(difference))
+        return shown if float(shown) == 0 else f"{'+' if difference > 0 else '−'}{shown}"
 
     def _number(self, difference: float) -> str:
         scaled = self.scaled(difference)
@@ -55,7 +56,7 @@ class Wording:
         return f"{shown} [{self.signed(low)}, {self.signed(high)}]"
 
     def finding(self, effect: ParameterEffect) -> str:
-        """Return what was found about a parameter as a sentence without its name."""
+        """Return the finding on a parameter as a sentence without its name."""
         match effect.verdict:
             case Verdict.SAFE:
                 return self._safe(effect)
@@ -81,7 +82,7 @@ class Wording:
             return "the runs do not depend on the seed, so that chance is not known"
         if self.ablation.noise is None:
             return (
-                f"{counted} cannot tell an effect from chance: 3 seeds would"
+                f"{counted} cannot distinguish an effect from chance: 3 seeds would"
                 if seeds < 2
                 else "too few runs have ended"
             )
@@ -202,7 +203,7 @@ class Wording:
         return "worth keeping" if off.kind.is_harmful else "better left out"
 
     def pair(self, effect: PairEffect) -> str:
-        """Return what was found about a pair as a sentence."""
+        """Return the finding on a pair as a sentence."""
         first, second, base = effect.first, effect.second, self.ablation.design.base
         if effect.pays:
             moves = "; ".join(
@@ -237,7 +238,7 @@ def _harm(one: ValueEffect) -> float:
 
 
 def warnings_of(ablation: Ablation) -> Sequence[str]:
-    """Return sentences on what limits the experiment as a whole."""
+    """Return sentences on the limits of the experiment as a whole."""
     found, measurements = [], ablation.measurements
     noise, values = ablation.noise, measurements.values
     left = ablation.design.size - measurements.finished
@@ -257,7 +258,7 @@ def warnings_of(ablation: Ablation) -> Sequence[str]:
     if measurements.ignores_seed:
         found.append(
             "All runs of a configuration are the same to the last digit: the objective does not use its seed, so that"
-            " what is chance is not known, and more seeds add nothing. Use run.seed for all that is random."
+            " the part of chance is not known, and more seeds add nothing. Use run.seed for all that is random."
         )
     elif noise is None and np.isfinite(values).any():
         found.append("No configuration has run from two seeds, so that chance is not known: raise --seeds.")

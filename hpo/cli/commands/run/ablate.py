@@ -1,4 +1,4 @@
-"""`hpo ablate`: an experiment that measures what each hyperparameter is worth."""
+"""`hpo ablate`: an experiment that measures the worth of each hyperparameter."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_one_seed_gives_effects_without_a_verdict() -> None:
     wording = Wording(ablation_of(design, values_of(design, {("optimizer", "sgd"): -0.5})))
     effect = effect_of(wording.ablation, "optimizer")
     assert (effect.verdict, wording.ablation.noise) == (Verdict.NOT_RESOLVED, None)
-    assert wording.finding(effect) == "1 seed cannot tell an effect from chance: 3 seeds would"
+    assert wording.finding(effect) == "1 seed cannot distinguish an effect from chance: 3 seeds would"
     assert "raise --seeds" in warnings_of(wording.ablation)[0]
 
 
