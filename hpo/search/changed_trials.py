@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from optuna.storages._cached_storage import _CachedStorage
@@ -16,8 +17,8 @@ class ChangedTrials:
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
-        self._next = 0
-        """Number of the first trial that has not been read."""
+        self._seen = 0
+        """Number of trials that have been read."""
         self._open: set[int] = set()
         """Numbers of trials that were open when they were last read: others read through the same cache."""
 
@@ -36,15 +37,15 @@ class ChangedTrials:
         cache._read_trials_from_remote_storage(study_id)
         with cache._lock:
             trials = cache._studies[study_id].trials
-            first = self._next
-            while self._next in trials:
-                self._next += 1
+            complete = self._seen == 0
+            # The cache keeps trials in the order in which it first read them; their numbers may have gaps.
+            new = islice(trials, self._seen, None)
             changed = {cache._trial_id_to_study_id_and_number[trial_id][1] for trial_id in reread}
-            numbers = {number for number in changed | self._open if number < first}
-            found = [trials[number] for number in sorted({*numbers, *range(first, self._next)})]
+            found = [trials[number] for number in sorted({*changed, *self._open, *new})]
+            self._seen = len(trials)
         self._open = {trial.number for trial in found if not trial.state.is_finished()}
-        return found, first == 0
+        return found, complete
 
     def restart(self) -> None:
         """Return all trials at the next call."""
-        self._next = 0
+        self._seen = 0

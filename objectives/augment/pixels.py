@@ -29,8 +29,12 @@ def shifted(images: Any, offsets: Any, fill: float, most: int | None = None) -> 
     return ops.take(pixels, index, axis=0)
 
 
-def cut_out(images: Any, places: Any, sides: Any, fill: float) -> Any:
-    """Return the images with a square set to `fill`, at `places` (2, n) in 0..1, of `sides` (n,) pixels or less."""
+def cut_out(images: Any, places: Any, side: Any, fill: float) -> Any:
+    """Return the images with a square set to `fill`, at `places` (2, n) in 0..1, of `side` pixels or less.
+
+    `side` is a number, or one for each image (n,).
+    """
+    sides = np.atleast_1d(side) if isinstance(side, int) else side
     return operations(images).where(
         in_square(images, places, sides), operations(images).full((), fill, images.dtype), images
     )

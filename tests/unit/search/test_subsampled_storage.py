@@ -161,3 +161,19 @@ def test_view_that_reads_changes_alone_shows_what_a_new_one_does(
     check()
     study.tell(best - 1, 1.0)
     check()
+
+
+def test_trials_after_a_deleted_one_are_shown() -> None:
+    storage = get_storage("sqlite://")
+    study = optuna.create_study(storage=storage)
+    add(study, 6)
+    with storage._backend.engine.begin() as connection:  # type: ignore[attr-defined]
+        connection.execute(text("DELETE FROM trials WHERE number = 2"))
+    storage._studies.clear()  # type: ignore[attr-defined]
+    view = SubsampledStorage(storage, study.direction)
+    assert numbers(seen(study, view)) == [0, 1, 3, 4, 5]
+    storage.create_new_trial(
+        study._study_id,
+        create_trial(state=TrialState.COMPLETE, value=0.0, params={"x": 0.3}, distributions=SPACE),
+    )
+    assert numbers(seen(study, view)) == numbers(study.trials)
