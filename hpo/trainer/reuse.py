@@ -7,11 +7,17 @@ those of a fresh process to the last digit; where that is not certain, the proce
 from __future__ import annotations
 
 import atexit
+import gc
+import logging
 import os
+import resource
+import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +25,7 @@ from typing import Any
 from hpo.outcomes import Outcome
 from hpo.trainer.messages import Start
 from hpo.trainer.output import AttemptOutput
+from hpo.trainer.template.data_digest import arrays_of
 from hpo.trainer.template.loading import ObjectiveLoader
 from objectives import backend, loader
 from objectives.base import Objective
@@ -33,6 +40,8 @@ MOST_GROWTH_BYTES = 256 * 2**20
 OWN_THREADS = frozenset({"MainThread", "log", "listener"})
 """Names of the threads of a trainer between two attempts."""
 
+_LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
+_TIMERS = signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF
 _PRUNED_OR_COMPLETE = (Outcome.COMPLETE, Outcome.PRUNED)
 
 
@@ -44,9 +53,14 @@ class Surroundings:
     folder: str
     path: tuple[str, ...]
     exit_handlers: int
-    threads: frozenset[str]
+    threads: Mapping[str, int]
     children: str
     keras: tuple[object, ...]
+    signals: tuple[object, ...]
+    limits: tuple[object, ...]
+    log_handlers: int
+    context: Mapping[ContextVar[Any], object]
+    """Values of context variables; NumPy's handling of errors is one."""
 
     @staticmethod
     def now() -> Surroundings:
@@ -55,10 +69,29 @@ class Surroundings:
             folder=str(Path.cwd()),
             path=tuple(sys.path),
             exit_handlers=atexit._ncallbacks(),
-            threads=frozenset(one.name for one in threading.enumerate()) - OWN_THREADS,
+            # A thread of the objective may have such a name, too.
+            threads=Counter(one.name for one in threading.enumerate()) - Counter(OWN_THREADS),
             children="".join(one.read_text() for one in Path("/proc/self/task").glob("*/children")),
             keras=backend.current().keras_settings(),
+            signals=(
+                *map(signal.getsignal, sorted(signal.valid_signals())),
+                *(signal.getitimer(one)[0] > 0 for one in _TIMERS),
+            ),
+            limits=(
+                *(resource.getrlimit(one) for one in _LIMITS),
+                os.sched_getaffinity(0),
+                os.getpriority(os.PRIO_PROCESS, 0),
+                sys.getrecursionlimit(),
+                gc.isenabled(),
+            ),
+            log_handlers=sum(not isinstance(one(), logging.NullHandler) for one in _log_handlers()),
+            context=dict(copy_context().items()),
         )
+
+
+def _log_handlers() -> list[Any]:
+    """Return weak references to all handlers of loggers."""
+    return getattr(logging, "_handlerList", [])
 
 
 class Reuse:
@@ -71,7 +104,8 @@ class Reuse:
         self._memory = 0
         self._enabled = False
         self._surroundings: Surroundings | None = None
-        self._modules: ModuleState | None = None
+        self._modules: list[ModuleState] = []
+        self._caches: list[object] = []
         self._attributes: dict[str, str | None] = {}
         if start.may_stay and loaded.prepared and sys.platform.startswith("linux"):
             # The working directory may be gone, and an attribute may be any object.
@@ -90,8 +124,11 @@ class Reuse:
             return False
         assert isinstance(objective, KerasObjective)
         if not loader.is_shipped(self._loaded.load.objective):
-            build: Any = type(objective).build
-            self._modules = ModuleState(build)
+            # `build` may be that of a shipped objective, and the class yours.
+            sources: list[Any] = [type(objective), type(objective).build]
+            different = len({one.__module__ for one in sources}) > 1
+            self._modules = [ModuleState(one) for one in (sources if different else sources[1:])]
+            self._caches = [one.caches() for one in self._modules]
         self._surroundings = Surroundings.now()
         self._attributes = _attributes(objective)
         objective.keep_programs()
@@ -118,14 +155,18 @@ class Reuse:
             objective.program_is_kept
             and memory - self._memory <= MOST_GROWTH_BYTES
             and _attributes(objective) == self._attributes
-            and (self._modules is None or not self._modules.changes())
+            and not any(one.changes() for one in self._modules)
+            and [one.caches() for one in self._modules] == self._caches
         )
 
 
 def _attributes(objective: KerasObjective) -> dict[str, str | None]:
-    """Return digests of the objective's attributes that its code may have changed in place; not of its data."""
+    """Return digests of the objective's attributes that its code may have changed in place, its data included."""
     shared: dict[str, Any] = vars(objective)
-    return {name: fingerprint(value) for name, value in shared.items() if name not in ("_data", "_programs")}
+    found = {name: fingerprint(value) for name, value in shared.items() if name not in ("_data", "_programs")}
+    # Those of memory-mapped files cannot be changed, and would be read from disk.
+    arrays = [one for one in arrays_of(objective) if one.flags.writeable and not one.dtype.hasobject]
+    return found | {"_data": fingerprint(arrays)}
 
 
 def _private_bytes() -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 
 from objectives import backend
 from objectives.base import Run
@@ -33,17 +37,33 @@ def program_of(
     precision, data = backend.precision(run.device), judge.task.data
 
     def make() -> Program:
-        model = _compiled(stock, precision, optimizer, judge, run, variation)
+        with unchanged_random_state():
+            model = _compiled(stock, precision, optimizer, judge, run, variation)
         steps = batches.host_steps(model, data, variation) if run.device.gpu is None else None
         return Program(model=model, steps=steps, forward=backend.current().forward(model))
 
     key = None
     if programs.keeps:
-        traced = (precision, batch_size, *_compiled_with(judge, variation), batches.types(data, variation))
-        key = identity.identity(stock, optimizer, *traced)
+        traced = (*_compiled_with(judge, variation), batches.types(data, variation))
+        settings = precision, batch_size, backend.current().keras_settings()
+        key = identity.identity(stock, optimizer, *settings, *traced)
         programs.admit(key, stock)
     model_figures.measure(run, stock)
     return programs.program(key, stock, optimizer, make)
+
+
+@contextmanager
+def unchanged_random_state() -> Iterator[None]:
+    """Restore the generators of Python and NumPy, from which layers take seeds, after this block.
+
+    An augmentation or a metric of yours may draw from them after a model was copied, or after no copy was needed.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def _compiled(

@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from objectives.training.layers import reads_rate
 from objectives.training.optimizers import FusedAdam, FusedSGD
 
 _OWN = ("keras.", "objectives.backend.", "objectives.recipes.", "objectives.tasks.", "objectives.training.")
@@ -37,6 +38,21 @@ Add Subtract Multiply Average Maximum Minimum Concatenate Dot
 _LAYERS = frozenset(getattr(keras.layers, name) for name in _NAMES.split())
 """Layers whose configuration says all that they compute; a subclass of one may compute anything."""
 _OPTIMIZERS = (FusedAdam, FusedSGD)
+
+
+def _code_of(cls: type) -> dict[str, Any]:
+    """Return the functions of a class by their names."""
+    kinds = (property, classmethod, staticmethod)
+    return {name: one for name, one in vars(cls).items() if callable(one) or isinstance(one, kinds)}
+
+
+_CODE = {
+    base: _code_of(base)
+    for cls in (*_LAYERS, *_OPTIMIZERS)
+    for base in cls.__mro__
+    if base.__module__.startswith("keras.")
+}
+"""Code of the classes of Keras that a program is made of, before code of yours has changed any."""
 _NOT_COMPARED = frozenset(
     {
         *("_variables", "_trainable_variables", "_trainable_variables_indices", "_iterations", "_tracker"),
@@ -55,16 +71,18 @@ def identity(model: keras.Model, optimizer: keras.optimizers.Optimizer, *setting
 
     `settings` are the others that are traced into it, such as the loss.
     """
+    # A setting may be any object, whose class may raise anything.
     try:
+        _check_code()
         found = (_model(model, outermost=True), _optimizer(optimizer), _canonical(settings))
-    except UnknownError:
+    except Exception:  # noqa: BLE001
         return None
     return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
 
 
 def rates(model: keras.Model) -> list[keras.layers.Dropout]:
     """Return the layers whose dropout rate is an input of the step."""
-    return [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate > 0]
+    return [layer for layer in model.layers if type(layer) is keras.layers.Dropout and reads_rate(layer)]
 
 
 def _model(model: keras.Model, *, outermost: bool) -> Any:
@@ -74,15 +92,20 @@ def _model(model: keras.Model, *, outermost: bool) -> Any:
     for operation in _operations(model):
         _check_plain(operation)
     layers = [_layer(layer, with_rate=id(layer) not in inputs) for layer in model.layers]
-    try:
-        config = model.get_config()
-    except Exception as exc:
-        raise UnknownError from exc
+    functions = [_operation(one) for one in _operations(model) if not isinstance(one, keras.layers.Layer)]
+    config = model.get_config()
     connections = [
         (layer.get("name"), layer.get("inbound_nodes")) if isinstance(layer, dict) else layer
         for layer in config.pop("layers")
     ]
-    return layers, _canonical(connections), _canonical(config), [tuple(one.shape) for one in model.variables]
+    # Code of yours may freeze a variable of a layer.
+    variables = [(tuple(one.shape), str(one.dtype), one.trainable) for one in model.variables]
+    return layers, functions, _canonical(connections), _canonical(config), variables
+
+
+def _operation(operation: Any) -> Any:
+    """Return the class and the arguments of a function of `keras.ops`, such as a slope."""
+    return _class(type(operation)), _canonical(operation.get_config())
 
 
 def _is_stock_model(value: Any) -> bool:
@@ -96,6 +119,13 @@ def _operations(model: keras.Model) -> Iterator[Any]:
     graph = getattr(model, "_functional", None) or model
     yield from getattr(graph, "operations", ())
     yield from model.layers
+
+
+def _check_code() -> None:
+    """Check that no code has changed a class of Keras: what it closes over may differ from run to run."""
+    for cls, before in _CODE.items():
+        if _code_of(cls) != before:
+            raise UnknownError(f"the changed class {cls.__name__}")
 
 
 def _check_plain(operation: Any) -> None:

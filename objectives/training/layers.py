@@ -56,10 +56,15 @@ class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
         self.step_inputs.assign(kernels.dropout_inputs(rate))
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
-        if not training or self.rate == 0 or self.noise_shape is not None or not kernels.available():
+        if not (training and reads_rate(self) and kernels.available()):
             return super().call(inputs, training=training)
         dropped, scale = self.step_inputs.read()
         return kernels.dropout(inputs, dropped, scale, self.seed_generator)
+
+
+def reads_rate(layer: keras.layers.Dropout) -> bool:
+    """Return whether the twin of a dropout layer reads its rate as an input; others are traced with theirs."""
+    return bool(layer.rate > 0) and layer.noise_shape is None
 
 
 class PatchConvolution(keras.layers.Conv2D):  # type: ignore[misc]

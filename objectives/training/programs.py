@@ -74,7 +74,7 @@ def _numbers_of_names() -> dict[str, int]:
 
 
 def _dropouts(model: keras.Model) -> list[FastDropout]:
-    return [layer for layer in model.layers if isinstance(layer, FastDropout) and layer.rate > 0]
+    return [layer for layer in model.layers if isinstance(layer, FastDropout) and layers.reads_rate(layer)]
 
 
 class Programs:
@@ -107,11 +107,12 @@ class Programs:
             FreshProcessError: it has none, or the model is not new, and this process has trained others.
         """
         # Code of yours may cache models or layers: their weights follow from the seed of the first run.
-        is_new = self._layers.isdisjoint(stock.layers)
+        built = list(stock._flatten_layers(include_self=False))
+        is_new = self._layers.isdisjoint(built)
         if self._runs and (key is None or not is_new):
             raise FreshProcessError
         self._runs += 1
-        self._layers.update(stock.layers)
+        self._layers.update(built)
         self.reusable = key is not None
 
     def program(

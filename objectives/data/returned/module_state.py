@@ -13,10 +13,10 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import _lru_cache_wrapper, lru_cache
 from itertools import takewhile
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, GeneratorType, ModuleType
 from typing import Any
 
 from hpo import user_code
@@ -82,6 +82,21 @@ class ModuleState:
             raise UnshareableError(
                 ", ".join([name for values in found.values() for name in values][:5])
             ) from exc
+
+    def caches(self) -> list[object]:
+        """Return the numbers of results that cached functions of your modules have computed.
+
+        They are no part of `changes`, because another process computes them itself. A generator is never equal.
+        """
+        found: list[object] = []
+        for holder in self._holders(self._modules):
+            for name, value in list(holder.variables.items()):
+                function = getattr(value, "__func__", value)
+                if isinstance(function, _lru_cache_wrapper):
+                    found.append((holder.place, name, id(function), function.cache_info().misses))
+                elif isinstance(value, GeneratorType):
+                    found.append(object())
+        return found
 
     def apply(self, changes: bytes) -> None:
         """Set the variables that `changes` has returned in another process; objects keep their identity."""

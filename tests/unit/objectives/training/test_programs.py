@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import random
 from typing import Any
 
 import keras
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from objectives import backend
+from objectives.augment import Augmentation
 from objectives.base import DataOptions
 from objectives.device import Device
 from objectives.local_run import LocalRun
@@ -142,6 +145,61 @@ def _with_own_call() -> keras.layers.Layer:
     return layer
 
 
+def _dropping(share: float) -> keras.Model:
+    return _model(extra=[keras.layers.Dropout(share, noise_shape=(1, 4))])
+
+
+def _dropping_maps(share: float) -> keras.Model:
+    return _model(extra=[keras.layers.Reshape((2, 2)), keras.layers.SpatialDropout1D(share)])
+
+
+def _sloping(slope: float) -> keras.Model:
+    return _model(extra=[lambda x: keras.ops.leaky_relu(x, negative_slope=slope)])
+
+
+def _partly_frozen(number: float) -> keras.Model:
+    model = _model()
+    model.layers[1].kernel.trainable = number > 0.3
+    return model
+
+
+def _normalizing(mean: float) -> keras.Model:
+    return _model(extra=[keras.layers.Normalization(mean=np.full(4, mean), variance=np.ones(4))])
+
+
+@pytest.mark.parametrize("model", [_dropping, _dropping_maps, _sloping, _partly_frozen, _normalizing])
+def test_constants_of_a_traced_step_are_part_of_its_identity(model):
+    assert _identity(model(0.2)) != _identity(model(0.4)) or _identity(model(0.2)) is None
+
+
+def test_object_without_settings_leaves_a_model_without_identity():
+    layer = keras.layers.Dense(3, kernel_initializer=functools.partial(keras.ops.ones))
+    assert _identity(_model(extra=[layer])) is None
+
+
+def test_changed_class_of_keras_leaves_a_model_without_identity(monkeypatch):
+    model = _model()
+    assert _identity(model) is not None
+    monkeypatch.setattr(keras.layers.Dense, "call", lambda *_: 0.0)
+    assert _identity(model) is None
+
+
+def test_augmentation_draws_the_same_whether_a_program_is_kept_or_not(digits):
+    class Drawing(Augmentation):
+        def __call__(self, images, rng):  # noqa: ARG002
+            return images * np.uint8(random.random() > 0.5) * np.uint8(np.random.random() > 0.1)
+
+    class Own(DigitsCNN):
+        augmentation = Drawing()
+
+    made, keeping = Own(), Own()
+    for one in (made, keeping):
+        one._data, one._options = digits._data, digits._options
+    keeping.keep_programs()
+    _trained(keeping, ADAM, 1)
+    assert _exact(_trained(keeping, OTHER_NUMBERS, 2)) == _exact(_trained(made, OTHER_NUMBERS, 2))
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -174,6 +232,13 @@ def test_model_of_layers_that_an_earlier_run_has_used_is_not_trained_in_its_proc
     again = keras.Model(cached.inputs, keras.layers.Dense(3)(cached.layers[-2].output))
     with pytest.raises(FreshProcessError):
         programs.admit("b", again)
+
+
+def test_nested_layers_that_an_earlier_run_has_used_are_not_trained_in_its_process():
+    programs, cached = Programs(), keras.layers.Dense(4)
+    programs.admit("a", _model(extra=[keras.Sequential([keras.Input((4,)), cached])]))
+    with pytest.raises(FreshProcessError):
+        programs.admit("b", _model(extra=[keras.Sequential([keras.Input((4,)), cached])]))
 
 
 def test_layers_have_the_names_of_a_process_without_other_models():
