@@ -207,6 +207,10 @@ def set_budget(connection: Connection, study_id: int, trials: int) -> None:
     )
 
 
+BEGINNING = "spec->>'configurations' AS configurations, spec->>'repeats' AS repeats, spec->>'design' IS NOT NULL AS designed"
+"""Columns of a study that decide whether another trial begins: `storage.claims.begins_within` reads them."""
+
+
 def lock_study(connection: Connection, study_id: int) -> Row[Any] | None:
     """Prevent reservations and claims until the transaction ends.
 
@@ -216,9 +220,7 @@ def lock_study(connection: Connection, study_id: int) -> Row[Any] | None:
     return connection.execute(
         text(
             "SELECT desired_state, spec->>'seed' AS seed, spec->>'pruner' AS pruner, spec->>'epochs' AS epochs,"
-            " spec->>'rungs' AS rungs, spec->>'curve_model' AS curve_model,"
-            " spec->>'configurations' AS configurations, spec->>'repeats' AS repeats,"
-            " spec->>'design' IS NOT NULL AS designed"
+            f" spec->>'rungs' AS rungs, spec->>'curve_model' AS curve_model, {BEGINNING}"
             " FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE"
         ),
         {"s": study_id},

@@ -189,7 +189,7 @@ def _end(connection: Connection, study_id: int) -> NoWork:
 
 
 def begins_within(connection: Connection, study_id: int, study: Row[Any], contains: Contains | None) -> bool:
-    """Whether another trial may begin if the budget has room for it; of `study`, its repeats and its configurations."""
+    """Whether another trial may begin if the budget has room for it; `study` has the columns `budget.BEGINNING`."""
     if study.designed:
         return configurations.next_seed(connection, study_id) is not None
     if study.repeats is not None:

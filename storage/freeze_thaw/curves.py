@@ -85,7 +85,7 @@ _READ = (
 )
 
 _STUDY = (
-    "SELECT spec->>'repeats' AS repeats, spec->>'configurations' AS configurations,"
+    f"SELECT {budget.BEGINNING},"
     " CASE WHEN spec->>'direction' = 'maximize' THEN -1 ELSE 1 END AS sign,"
     " (SELECT coalesce(max(ordinal) + 1, 0) FROM hpo.trials WHERE study_id = :s) AS reserved"
     " FROM hpo.studies WHERE study_id = :s"
