@@ -207,7 +207,10 @@ def set_budget(connection: Connection, study_id: int, trials: int) -> None:
     )
 
 
-BEGINNING = "spec->>'configurations' AS configurations, spec->>'repeats' AS repeats, spec->>'design' IS NOT NULL AS designed"
+BEGINNING = (
+    "spec->>'configurations' AS configurations, spec->>'repeats' AS repeats,"
+    " spec->>'design' IS NOT NULL AS designed"
+)
 """Columns of a study that decide whether another trial begins: `storage.claims.begins_within` reads them."""
 
 
