@@ -56,7 +56,7 @@ def parts_of(function: Callable[[], Any]) -> list[Any]:
         if any(part is other for other in found):
             continue
         found.append(part)
-        inner = _variables_of(part).values() if isinstance(part, partial | MethodType | FunctionType) else ()
+        inner = variables_of(part).values() if isinstance(part, partial | MethodType | FunctionType) else ()
         pending += [value for value in inner if callable(value) and not isinstance(value, type)]
         pending += [
             one for name in ("func", "__func__", "__wrapped__") if callable(one := getattr(part, name, None))
@@ -69,12 +69,13 @@ def of_callable(parts: Sequence[Any]) -> Iterator[Holder]:
     for number, part in enumerate(parts):
         if isinstance(part, FunctionType):
             cells = _cells(part)
-            yield Holder(("", str(number)), _variables_of(part), partial(_set_cell, cells))
+            yield Holder(("", str(number)), variables_of(part), partial(_set_cell, cells))
         else:
-            yield Holder(("", str(number)), _variables_of(part), _refuse)
+            yield Holder(("", str(number)), variables_of(part), _refuse)
 
 
-def _variables_of(part: Any) -> dict[str, Any]:
+def variables_of(part: Any) -> dict[str, Any]:
+    """Return the objects that a part of a callable holds, by name."""
     if isinstance(part, partial):
         return {str(number): value for number, value in enumerate(part.args)} | part.keywords
     if isinstance(part, MethodType):

@@ -21,7 +21,7 @@ from typing import Any
 
 from hpo import user_code
 from objectives import code
-from objectives.data.returned.holders import Holder, Place, of_callable, of_module, parts_of
+from objectives.data.returned.holders import Holder, Place, of_callable, of_module, parts_of, variables_of
 from objectives.data.returned.variables import FIXED, REFUSED, changed_in_place, fingerprint, pickled
 
 Changes = dict[Place, dict[str, tuple[bool, Any]]]
@@ -84,9 +84,9 @@ class ModuleState:
             ) from exc
 
     def caches(self) -> list[object]:
-        """Return the numbers of results that cached functions of your modules have computed.
+        """Return all that functions of your modules keep: numbers of cached results, defaults and closures.
 
-        They are no part of `changes`, because another process computes them itself. A generator is never equal.
+        They are no part of `changes`, because another process makes them itself. A generator is never equal.
         """
         found: list[object] = []
         for holder in self._holders(self._modules):
@@ -94,6 +94,9 @@ class ModuleState:
                 function = getattr(value, "__func__", value)
                 if isinstance(function, _lru_cache_wrapper):
                     found.append((holder.place, name, id(function), function.cache_info().misses))
+                elif isinstance(function, FunctionType):
+                    kept = function.__defaults__, function.__kwdefaults__, *variables_of(function).values()
+                    found.append((holder.place, name, fingerprint(kept)))
                 elif isinstance(value, GeneratorType):
                     found.append(object())
         return found

@@ -99,7 +99,7 @@ def test_data_that_an_attempt_changes_in_place_are_noticed():
     assert _attributes(objective) != before
 
 
-def test_results_that_functions_of_a_module_have_cached_are_noticed(
+def test_values_that_functions_of_a_module_keep_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module: Any = ModuleType("cached")
@@ -119,6 +119,15 @@ def test_results_that_functions_of_a_module_have_cached_are_noticed(
         before = state.caches()
         function(3)
         assert state.caches() != before
-    assert state.caches() == state.caches()
+    exec("def piled(seen=[]): seen.append(1)", vars(module))
+    exec(
+        "def made():\n n = 0\n def count():\n  nonlocal n; n += 1\n return count\ncount = made()",
+        vars(module),
+    )
+    for function in (module.piled, module.count):
+        before = state.caches()
+        assert state.caches() == before
+        function()
+        assert state.caches() != before
     module.numbers = (number for number in range(3))
     assert state.caches() != state.caches()
