@@ -101,6 +101,8 @@ def engine_options(url: URL) -> dict[str, Any]:
         # would take our version table for its own.
         "search_path": "public",
         "statement_timeout": f"{STATEMENT_SECONDS}s",
+        # A claim waits for its lock, and must then see all that was committed meanwhile.
+        "default_transaction_isolation": "read committed",
         # A suspended agent must not hold its row locks for ever.
         "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",
     }

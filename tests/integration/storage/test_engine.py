@@ -35,6 +35,16 @@ def test_sessions_use_utc_and_limits(database: Database) -> None:
     assert not database.embedded
 
 
+def test_transactions_see_commits_they_have_waited_for_whatever_the_server_sets(database: Database) -> None:
+    with database.engine.begin() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+        connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_isolation = serializable'))
+    database.engine.dispose()
+    for pool in (database.engine, database.optuna._backend.engine):  # type: ignore[attr-defined]
+        with pool.begin() as connection:
+            assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == "read committed"
+
+
 def test_optuna_storage_uses_the_same_database(database: Database) -> None:
     import optuna
 
