@@ -42,7 +42,8 @@ OWN_THREADS = frozenset({"MainThread", "log", "listener"})
 
 _LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 _TIMERS = signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF
-_PRUNED_OR_COMPLETE = (Outcome.COMPLETE, Outcome.PRUNED)
+_ORDERLY = (Outcome.COMPLETE, Outcome.PRUNED, Outcome.PREEMPTED)
+"""Ends after a whole epoch. Freeze-thaw pauses a trial by preempting it."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Reuse:
     def permits(self, outcome: Outcome) -> bool:
         """Return whether another attempt may follow the one that has ended with this outcome."""
         self._attempts += 1
-        if not self._enabled or outcome not in _PRUNED_OR_COMPLETE or self._attempts >= MOST_ATTEMPTS:
+        if not self._enabled or outcome not in _ORDERLY or self._attempts >= MOST_ATTEMPTS:
             return False
         # Code of the objective may have put anything anywhere.
         with suppress(Exception):

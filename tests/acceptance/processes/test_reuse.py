@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo.trainer.messages import Epoch, Finished, Started
+from hpo.trainer.messages import Command, Continue, Epoch, Finished, Started
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template.messages import Load
 from hpo.trainer.testing import start_message
@@ -48,9 +48,15 @@ class Trials:
         self._pool, self._folder, self._number = pool, folder, 0
 
     def train(
-        self, params: Mapping[str, Any], seed: int, **more: Any
+        self,
+        params: Mapping[str, Any],
+        seed: int,
+        *,
+        trial: str = "",
+        pause_after: int | None = None,
+        **more: Any,
     ) -> tuple[int, list[Mapping[str, float]]]:
-        """Return the process of an attempt and the metrics of its epochs."""
+        """Return the process of an attempt and the metrics of its epochs; a trial with a name can be resumed."""
         self._number += 1
         self.log = self._folder / f"log-{self._number}"
         start = start_message(
@@ -59,8 +65,9 @@ class Trials:
             epochs=2,
             metric="val_accuracy",
             device=Device(cores=()),
-            checkpoints=str(self._folder / f"trial-{self._number}"),
+            checkpoints=str(self._folder / f"trial-{trial or self._number}"),
             log=str(self.log),
+            reply_seconds=60.0 if pause_after else 0.0,
             **more,
         )
         self._pool.start(0, start)
@@ -73,8 +80,10 @@ class Trials:
                         pid = event.pid
                     case Epoch(record):
                         epochs.append({**record.metrics, "images_per_second": 0.0})
+                        paused = record.epoch == pause_after
+                        self._pool.send(0, Command.PREEMPT if paused else Continue(record.epoch))
                     case Finished(outcome):
-                        assert outcome == "complete", event
+                        assert outcome == ("yielded" if pause_after else "complete"), event
                         finished = True
         return pid, epochs
 
@@ -89,14 +98,30 @@ def with_pool(folder: Path, objective: str, test: Callable[[Trials, TrainerPool]
 
 def test_trials_in_one_process_equal_trials_in_fresh_ones(tmp_path: Path) -> None:
     def test(trials: Trials, pool: TrainerPool) -> None:
-        kept = [trials.train(*one, reply_seconds=0.0) for one in ((FIRST, 1), (OTHER, 2), (FIRST, 1))]
+        kept = [trials.train(*one) for one in ((FIRST, 1), (OTHER, 2), (FIRST, 1))]
         assert len({pid for pid, _ in kept}) == 1
         assert "epoch 2/2" in trials.log.read_text()
         pool.fresh_processes = True
-        trials.train(FIRST, 3, reply_seconds=0.0)
-        fresh = [trials.train(*one, reply_seconds=0.0) for one in ((FIRST, 1), (OTHER, 2))]
+        trials.train(FIRST, 3)
+        fresh = [trials.train(*one) for one in ((FIRST, 1), (OTHER, 2))]
         assert len({pid for pid, _ in [*kept, *fresh]}) == 3
         assert [epochs for _, epochs in kept] == [fresh[0][1], fresh[1][1], fresh[0][1]]
+
+    with_pool(tmp_path, "digits-cnn", test)
+
+
+def test_paused_trial_frees_its_process_and_resumes_in_one_that_has_trained_another(tmp_path: Path) -> None:
+    def test(trials: Trials, pool: TrainerPool) -> None:
+        kept = [
+            trials.train(FIRST, 1, trial="paused", pause_after=1),
+            trials.train(OTHER, 2),
+            trials.train(FIRST, 1, trial="paused"),
+        ]
+        assert len({pid for pid, _ in kept}) == 1
+        pool.fresh_processes = True
+        trials.train(OTHER, 3)
+        _, whole = trials.train(FIRST, 1)
+        assert kept[0][1] + kept[2][1] == whole
 
     with_pool(tmp_path, "digits-cnn", test)
 
@@ -109,7 +134,7 @@ def test_trial_with_code_of_the_user_gets_a_fresh_process(tmp_path: Path) -> Non
     def test(trials: Trials, pool: TrainerPool) -> None:  # noqa: ARG001
         pids = []
         for changes in ({}, {}, {"own_layer": True}, {"own_layer": True}, {}, {"changes": True}, {}):
-            pids.append(trials.train(plain | changes, 1, reply_seconds=0.0)[0])
+            pids.append(trials.train(plain | changes, 1)[0])
             assert "epoch 2/2" in trials.log.read_text()
         one, again, own, second, new, changed, after = pids
         assert one == again
