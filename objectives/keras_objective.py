@@ -177,9 +177,8 @@ class KerasObjective(Objective):
 
         self._programs = self._programs or Programs()
 
-    @property
-    def program_is_kept(self) -> bool:
-        """Whether the program of the last run may be used again."""
+    def keeps_program(self) -> bool:
+        """Return whether the program of the last run may be used again."""
         from objectives import backend
 
         kept = self._programs is not None and self._programs.reusable

@@ -153,7 +153,7 @@ class Reuse:
         memory = _private_bytes()
         self._memory = self._memory or memory
         return (
-            objective.program_is_kept
+            objective.keeps_program()
             and memory - self._memory <= MOST_GROWTH_BYTES
             and _attributes(objective) == self._attributes
             and not any(one.changes() for one in self._modules)

@@ -257,8 +257,8 @@ def test_sigterm_while_objective_loads_stops_embedded_server(service: Service, o
     del service.environment["HPO_STORAGE"]
     service.set(HPO_HOME=open_folder / "home")
     agent = service.start("launch", "--study", "s", "--objective", f"{slow}:Slow")
-    service.wait_for(lambda: service.runs("hpo.trainer.template.fork_server"))
-    assert service.runs("postgres")
+    # The template starts before the database is opened.
+    service.wait_for(lambda: service.runs("hpo.trainer.template") and service.runs("postgres"))
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(SOON).code == 130
     service.wait_for(lambda: not service.processes())

@@ -16,5 +16,7 @@ from hpo.cli.commands.look.status import _next_step
 )
 def test_idle_study_goes_on_only_if_epochs_are_left(reached: str, step: str) -> None:
     goals = SimpleNamespace(reached=reached)
-    status: Any = SimpleNamespace(name="s", state="idle", goals=goals, best_number=0, has_test_set=True)
+    status: Any = SimpleNamespace(
+        name="s", state="idle", goals=goals, best_number=0, has_test_set=True, is_experiment=False
+    )
     assert _next_step(status).startswith(step)

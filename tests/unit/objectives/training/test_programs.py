@@ -68,7 +68,7 @@ def test_runs_with_a_kept_program_equal_runs_with_new_ones(digits, traced):
     traced.clear()
     kept = [_trained(keeping, params, seed) for params, seed in plan]
     assert len(traced) == 3, "once for each optimizer and size of batches"
-    assert keeping.program_is_kept
+    assert keeping.keeps_program()
     for one, other in ((0, 0), (1, 1), (2, 2), (3, 0), (5, 1)):
         assert _exact(kept[one]) == _exact(new[other])
         states = [run.checkpoint.state for run in (kept[one], new[other])]
@@ -265,4 +265,4 @@ def test_process_whose_code_draws_from_a_state_of_tensorflow_keeps_no_program(di
         _trained(digits, ADAM, 1)
         assert not backend.current().drew_elsewhere
         _trained(keeping, ADAM, 1)
-        assert not keeping.program_is_kept
+        assert not keeping.keeps_program()
