@@ -10,7 +10,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from bench import mnist_job
+from bench.jobs import mnist_job
 from bench.options import parser
 
 SUITE = (

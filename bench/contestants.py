@@ -22,7 +22,7 @@ import psutil
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from bench import mnist_job
+from bench.jobs import mnist_job
 from bench.sandbox import Sandbox
 
 ONE_THREAD = {"OMP_NUM_THREADS": 1, "TF_NUM_INTRAOP_THREADS": 1, "TF_NUM_INTEROP_THREADS": 1}
@@ -33,7 +33,7 @@ class Job:
     """A search to run, two trials at a time."""
 
     objective: str
-    """Name of a class of `bench.mnist_job`."""
+    """Name of a class of `bench.jobs.mnist_job`."""
     trials: int
     epochs: int
     seed: int = 0

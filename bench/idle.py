@@ -8,7 +8,7 @@ from pathlib import Path
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from bench.mnist_job import MnistPart
+from bench.jobs.mnist_job import MnistPart
 from objectives.base import Objective, Params, Run
 
 

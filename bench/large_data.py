@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from bench import large_data_job
+from bench.jobs import large_data_job
 from bench.options import parser
 from bench.report import Report, Row, median
 from bench.sandbox import Sandbox

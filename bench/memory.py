@@ -23,8 +23,9 @@ from typing import Any
 
 import psutil
 
-from bench import contestants, mnist_job
+from bench import contestants
 from bench.contestants import Job
+from bench.jobs import mnist_job
 from bench.options import parser
 from bench.report import Report, Row, median
 from bench.sandbox import Sandbox

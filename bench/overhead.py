@@ -40,7 +40,7 @@ from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.trainer.messages import EpochRecord
 from objectives.device import Device
 from objectives.spaces.space import stored_space
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from storage.connection.retry import Retry
 from storage.engine import Database
 from storage.leases import LeaseTimes

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bench import mnist_job
+from bench.jobs import mnist_job
 from bench.options import parser
 from bench.overhead import new_study
 from bench.report import Report, Row, spread

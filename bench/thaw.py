@@ -23,7 +23,8 @@ from hpo.outcomes import Outcome
 from hpo.search.curve_model.curves import Curve
 from hpo.search.curve_model.scheduler import Scheduler
 from hpo.search.freeze_thaw import NAME, FreezeThaw, rule_for
-from storage import agents, claims, leases
+from storage import agents, leases
+from storage.claiming import claims
 from storage.engine import Database, open_database
 from storage.freeze_thaw import curves, rungs
 

@@ -17,7 +17,6 @@ import math
 from dataclasses import asdict, replace
 from itertools import product
 
-from bench import mnist_job
 from bench.contestants import (
     CHOICES,
     KEYS,
@@ -30,6 +29,7 @@ from bench.contestants import (
     parse_contestants,
     quick_variables,
 )
+from bench.jobs import mnist_job
 from bench.options import parser
 from bench.report import RESULTS, Report, Row, median, ratio, spread
 from hpo.devices.provenance import hardware

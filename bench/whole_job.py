@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from bench import mnist_job
 from bench.contestants import (
     CHOICES,
     KEYS,
@@ -24,6 +23,7 @@ from bench.contestants import (
     parse_contestants,
     quick_variables,
 )
+from bench.jobs import mnist_job
 from bench.options import parser
 from bench.report import Report, Row, median, spread
 

@@ -1,6 +1,6 @@
 """A study's budget: trials are reserved before anything is sampled, and decided exactly once.
 
-One row of `hpo.trials` is one reservation, made by `storage.claims`. It is *open* until an attempt decides its
+One row of `hpo.trials` is one reservation, made by `storage.claiming.claims`. It is *open* until an attempt decides its
 outcome; which attempt may do so is settled by `storage.leases`. A budget of N means N finished trials (complete,
 pruned, diverged, out of memory or timed out: all that a sampler learns from), however many agents come and go.
 Every function takes an open transaction, and every write can be repeated when the answer to a commit was lost.
@@ -211,7 +211,7 @@ BEGINNING = (
     "spec->>'configurations' AS configurations, spec->>'repeats' AS repeats,"
     " spec->>'design' IS NOT NULL AS designed"
 )
-"""Columns of a study that decide whether another trial begins: `storage.claims.begins_within` reads them."""
+"""Columns of a study that decide whether another trial begins: `storage.claiming.claims.begins_within` reads them."""
 
 
 def lock_study(connection: Connection, study_id: int) -> Row[Any] | None:

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from bench import mnist_job
+from bench.jobs import mnist_job
 from objectives.augment import Augmentation
 from objectives.base import Params
 from objectives.data.splits import Data

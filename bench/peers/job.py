@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench import mnist_job
+from bench.jobs import mnist_job
 from objectives.augment import Augmentation
 from objectives.base import DataOptions
 from objectives.data import arrays

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import optuna
 
-from bench import mnist_job
 from bench.idle import choices
+from bench.jobs import mnist_job
 from bench.peers import fitting, job
 
 

@@ -10,7 +10,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from bench.mnist_job import KNOWN_GOOD
+from bench.jobs.mnist_job import KNOWN_GOOD
 from bench.peers import job
 
 

@@ -28,7 +28,7 @@ from hpo.search.pruners import build_pruner
 from hpo.search.samplers import build_sampler
 from hpo.search.starting.learned import EarlierStudy, summarized
 from hpo.search.starting.starting_points import starting_points
-from hpo.search.subsampled_storage import rank
+from hpo.search.views.subsampled_storage import rank
 
 TABLES = ("mnist-cnn", "cifar-cnn")
 BELIEFS = ("good", "useless", "wrong")

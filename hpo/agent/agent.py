@@ -28,7 +28,7 @@ from hpo.errors import InvalidParameterError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.terminal.progress import Progress
-from hpo.trainer.failures import one_line
+from hpo.trainer.ends.failures import one_line
 from hpo.trainer.messages import (
     Annotate,
     Command,
@@ -158,8 +158,7 @@ class Agent(Workload[RunningAttempt]):
         # The pause is not part of the time that trials take.
         self._view.exclude(now - self._paused_at)
         for attempt in self._attempts.in_slots.values():
-            attempt.began_at += now - self._paused_at
-            attempt.limit_at += now - self._paused_at
+            attempt.exclude(now - self._paused_at)
 
     def fencing(self, slot: int, run: RunningAttempt) -> AbstractContextManager[None]:
         """Drop the attempt if another agent has ended it; fail its trial if its event cannot be handled."""
@@ -295,10 +294,7 @@ class Agent(Workload[RunningAttempt]):
         run.record(records[-1], reports, self._spec)
 
     def show(self) -> None:
-        if self._lease_renewal.last_error:
-            note = f"training continues; {self._lease_renewal.last_error}"
-        elif self._supervisor.paused:
-            note = "paused: hpo resume continues"
-        else:
-            note = "stopping: waiting for running epochs" if self._shutdown.begun else ""
-        self._view.show(note)
+        error = self._lease_renewal.last_error
+        paused = "paused: hpo resume continues" if self._supervisor.paused else ""
+        stopping = "stopping: waiting for running epochs" if self._shutdown.begun else ""
+        self._view.show(f"training continues; {error}" if error else paused or stopping)

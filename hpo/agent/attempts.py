@@ -17,12 +17,12 @@ from hpo.outcomes import Outcome
 from hpo.search.pruners import can_prune, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS
 from hpo.search.spec import StudySpec
-from hpo.trainer.failures import one_line, traceback_of
+from hpo.trainer.ends.failures import one_line, traceback_of
 from hpo.trainer.messages import Start
 from hpo.trainer.supervisor import Supervisor
 from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts
-from storage.claims import Claim, NoWork
+from storage.claiming.claims import Claim, NoWork
 
 log = logging.getLogger(__name__)
 

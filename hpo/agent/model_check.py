@@ -15,7 +15,7 @@ from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
 from hpo.process.listening_clock import ListeningClock
 from hpo.search.starting.starting_points import known_good_parts
-from hpo.trainer.exits import SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import SpawnFailed, TrainerExited
 from hpo.trainer.messages import Finished, Start
 from hpo.trainer.pool import TrainerPool
 from objectives.base import Params

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from objectives.base import Params
 from storage.budget import Counts
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 
 WORTH = 200
 """Smallest ratio of training time to waiting time at which trials are not prefetched.

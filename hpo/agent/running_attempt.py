@@ -14,7 +14,7 @@ from hpo.trainer.messages import EpochRecord
 from hpo.trainer.workload import SupervisedRun
 from objectives.base import Params
 from objectives.trial_value import Reported, chosen
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 
 
 @dataclass(kw_only=True)
@@ -61,6 +61,11 @@ class RunningAttempt(SupervisedRun):
             self.value = reports[-1].value
             known = [self.judged] if self.judged is not None else []
             self.judged = chosen([*known, *reports], spec.value, maximize=spec.direction == "maximize")
+
+    def exclude(self, seconds: float) -> None:
+        """Leave a pause out of the time that the trial takes."""
+        self.began_at += seconds
+        self.limit_at += seconds
 
     def view(self, device: str, epochs: int | None) -> SlotView:
         return SlotView(

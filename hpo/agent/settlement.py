@@ -20,7 +20,7 @@ from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.search.open_overrides import without_parameter
-from hpo.trainer.failures import one_line, traceback_of
+from hpo.trainer.ends.failures import one_line, traceback_of
 from hpo.trainer.messages import Finished
 from hpo.trainer.supervisor import Supervisor
 from objectives.runs.figures import first_problem

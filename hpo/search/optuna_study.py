@@ -24,19 +24,19 @@ from hpo.errors import HpoError
 from hpo.outcomes import Outcome
 from hpo.search.asking import QUIET, STARTING_ATTRIBUTE, Asking, Unwritten, suggested
 from hpo.search.curve_model.sampler import Propose
-from hpo.search.front_storage import FrontStorage
-from hpo.search.paused_trials import PausedTrials
 from hpo.search.proposing import Proposal, proposing
 from hpo.search.pruners import PRUNERS, build_pruner, freeze_thaw_of
 from hpo.search.samplers import SAMPLERS, build_sampler, random_sampler
 from hpo.search.space import params_problem
 from hpo.search.spec import StudySpec
 from hpo.search.starting.starting_points import starting_points
-from hpo.search.subsampled_storage import SubsampledStorage
+from hpo.search.views.front_storage import FrontStorage
+from hpo.search.views.paused_trials import PausedTrials
+from hpo.search.views.subsampled_storage import SubsampledStorage
 from objectives.base import Params
 from objectives.spaces.space import is_active, parents_first
 from storage.attempts import RUNG_PREFIX
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from storage.connection.retry import is_of_database
 from storage.optuna.trials import REFUSAL_ATTRIBUTE, RESERVATION_ATTRIBUTE
 from storage.repeats import ATTRIBUTE

@@ -38,7 +38,7 @@ class Sampler:
     believes: bool = False
     """Whether its first trials are drawn around the configurations that the study starts from, not at random."""
     subsamples: bool = False
-    """Whether it is as good on a part of the trials of a large study (`hpo.search.subsampled_storage`)."""
+    """Whether it is as good on a part of the trials of a large study (`hpo.search.views.subsampled_storage`)."""
     needs: str | None = None
     """Package that it imports and that hpo-service does not require."""
 

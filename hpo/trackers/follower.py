@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 from hpo.errors import StorageUnreachableError
 from hpo.trackers.runs import Logged, Run, news_of
 from hpo.trackers.tracker import Tracker
-from hpo.trainer.failures import one_line
+from hpo.trainer.ends.failures import one_line
 from storage.redaction import passwords_given, redacted
 
 POLL_SECONDS = 2.0

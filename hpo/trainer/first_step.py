@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 
 from hpo import formatting
-from hpo.trainer.exits import Event
+from hpo.trainer.ends.exits import Event
 from hpo.trainer.messages import Annotate, Constrain, Epoch, Measure, Started, Suggest, Tick
 from hpo.trainer.workload import SupervisedRun
 

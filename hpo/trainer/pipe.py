@@ -20,7 +20,7 @@ from typing import Any
 from optuna.distributions import json_to_distribution
 
 from hpo.outcomes import Outcome
-from hpo.trainer.failures import MOST_MESSAGE, MOST_TRACEBACK
+from hpo.trainer.ends.failures import MOST_MESSAGE, MOST_TRACEBACK
 from hpo.trainer.messages import (
     Annotate,
     Constrain,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.process.process_groups import kill_group
-from hpo.trainer.exits import Event, SpawnFailed
+from hpo.trainer.ends.exits import Event, SpawnFailed
 from hpo.trainer.limits import check_limits
 from hpo.trainer.messages import Finished, Start, ToTrainer
 from hpo.trainer.pooled_trainer import PooledTrainer

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from hpo.outcomes import Outcome
 from hpo.process.identity import is_running
 from hpo.process.process_groups import kill_group
-from hpo.trainer.exits import TrainerExited, describe_exit, oom_kills
+from hpo.trainer.ends.exits import TrainerExited, describe_exit, oom_kills
 from hpo.trainer.messages import Finished, FromTrainer, Start, Started
 from hpo.trainer.pipe import MessageReader, UnreadableMessageError, decode
 from hpo.trainer.template.process import STATUS_SECONDS

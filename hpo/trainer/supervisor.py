@@ -15,7 +15,8 @@ from hpo.outcomes import Outcome
 from hpo.process.listening_clock import ListeningClock
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
-from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.ends.overdue import OverdueTrainers
 from hpo.trainer.first_step import FirstStepWatch
 from hpo.trainer.messages import (
     Annotate,
@@ -31,7 +32,6 @@ from hpo.trainer.messages import (
     Suggest,
     Tick,
 )
-from hpo.trainer.overdue import OverdueTrainers
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.workload import R, Workload
 

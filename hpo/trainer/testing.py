@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.outcomes import Outcome
-from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Held, Start, Started, ToTrainer
 from hpo.trainer.pipe import MessageReader
 from hpo.trainer.template import pipe

@@ -21,8 +21,8 @@ from hpo.devices.threads import release_threads
 from hpo.errors import DiskFullError, ObjectiveBrokenError
 from hpo.outcomes import Outcome
 from hpo.trainer.checkpointing.checkpoints import CheckpointsError
-from hpo.trainer.ending import END_SECONDS, end_orderly
-from hpo.trainer.failures import message_of, one_line, traceback_of
+from hpo.trainer.ends.ending import END_SECONDS, end_orderly
+from hpo.trainer.ends.failures import message_of, one_line, traceback_of
 from hpo.trainer.imports import ImportWatch
 from hpo.trainer.messages import Finished, Start, Started
 from hpo.trainer.output import AttemptOutput, flush_output

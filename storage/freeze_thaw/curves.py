@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import budget, claims
+from storage import budget
+from storage.claiming import claims
 from storage.configurations import Contains
 
 LATEST = 120

@@ -13,7 +13,7 @@ from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.trainer.messages import EpochRecord
 from objectives.device import Device
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from storage.connection.retry import Retry
 from storage.engine import Database
 from storage.leases import LeaseTimes

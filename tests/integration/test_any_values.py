@@ -38,7 +38,7 @@ from hpo.retrain.results import SeedResult, write_results
 from hpo.study.dataframes import frames_of
 from hpo.study.history import StudyHistory, read_history
 from hpo.trainer import trainer
-from hpo.trainer.exits import Event
+from hpo.trainer.ends.exits import Event
 from hpo.trainer.messages import EpochRecord, Finished, Start
 from hpo.trainer.pipe import TrainerPipe, decode
 from hpo.trainer.run import TrainerRun

@@ -9,8 +9,8 @@ from hpo.process.identity import host_name
 from hpo.search.optuna_study import Search
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
-from storage import claims, fresh_claims
-from storage.claims import Claim, NoWork
+from storage.claiming import claims, fresh_claims
+from storage.claiming.claims import Claim, NoWork
 
 if TYPE_CHECKING:
     from hpo.agent.store.advisor import Advisor

@@ -13,7 +13,7 @@ from hpo.agent.store.study_session import StudySession
 from hpo.search.optuna_study import Search
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
-from hpo.trainer.failures import one_line
+from hpo.trainer.ends.failures import one_line
 from storage import goals
 from storage.freeze_thaw import rungs
 

@@ -22,7 +22,7 @@ from hpo.search.optuna_study import Search
 from hpo.search.spec import StudySpec
 from objectives.base import Params
 from storage import attempts, configurations, repeats
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from storage.engine import Database
 from storage.optuna import live_trials
 from storage.optuna import trials as optuna_trials

@@ -37,7 +37,7 @@ from objectives.device import Device
 from objectives.trial_value import Reported
 from storage import agents, attempts, budget, leases
 from storage.budget import Counts, Failure, Rejections
-from storage.claims import Claim, NoWork
+from storage.claiming.claims import Claim, NoWork
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database
 from storage.freeze_thaw import pauses

@@ -21,7 +21,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.space import from_unit, place_of, to_unit
-from hpo.search.subsampled_storage import Rank, rank
+from hpo.search.views.subsampled_storage import Rank, rank
 from objectives.base import Params
 from objectives.spaces.choices import same_params
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from hpo.errors import HpoError, ImportSourceError, MissingDependencyError, StorageUrlError
 from hpo.suggestions import did_you_mean
-from hpo.trainer.failures import one_line
+from hpo.trainer.ends.failures import one_line
 from storage.connection.retry import short_reason
 from storage.connection.url import REMEDY, engine_options, full_url, parse_url, shown_url, without_secrets
 

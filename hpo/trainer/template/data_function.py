@@ -23,8 +23,8 @@ from hpo.devices.gpus import visible_gpus
 from hpo.devices.threads import release_threads
 from hpo.errors import HpoError
 from hpo.process.process_groups import end_with_agent
-from hpo.trainer.ending import forget_template
-from hpo.trainer.failures import message_of, traceback_of
+from hpo.trainer.ends.ending import forget_template
+from hpo.trainer.ends.failures import message_of, traceback_of
 from hpo.trainer.output import flush_output
 from objectives import backend
 from objectives.data.returned.module_state import ModuleState, UnshareableError

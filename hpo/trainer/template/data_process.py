@@ -20,8 +20,8 @@ from typing import Any
 from hpo.devices.threads import find_libraries
 from hpo.errors import ObjectiveBrokenError
 from hpo.process.process_groups import children, kill_children, kill_group
-from hpo.trainer.exits import describe_exit, oom_kills
-from hpo.trainer.failures import message_of
+from hpo.trainer.ends.exits import describe_exit, oom_kills
+from hpo.trainer.ends.failures import message_of
 from hpo.trainer.output import flush_output
 from hpo.trainer.template import data_function
 from hpo.trainer.template.data_function import (

@@ -28,8 +28,8 @@ from hpo.devices.threads import find_libraries
 from hpo.errors import HpoError
 from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
 from hpo.settings import Settings
-from hpo.trainer.ending import flush_before_forks, forget_template
-from hpo.trainer.failures import one_line, traceback_of
+from hpo.trainer.ends.ending import flush_before_forks, forget_template
+from hpo.trainer.ends.failures import one_line, traceback_of
 from hpo.trainer.template.data_process import DataProcess, traceback_in_function
 from hpo.trainer.template.fork_safety import ThreadCheck, imported_frameworks
 from hpo.trainer.template.loading import ObjectiveLoader

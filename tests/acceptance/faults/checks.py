@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from hpo.outcomes import Outcome
-from storage.claims import TAKEN
+from storage.claiming.claims import TAKEN
 from tests.acceptance.faults import trace
 from tests.acceptance.faults.cuts import EXPIRED, Member
 from tests.acceptance.faults.report import Report

@@ -176,7 +176,7 @@ ENDING = """
 import atexit, gzip, tempfile, threading, time, zipfile
 from pathlib import Path
 from optuna.distributions import FloatDistribution
-from hpo.trainer import ending
+from hpo.trainer.ends import ending
 from objectives.base import Objective
 
 FOLDER = Path({folder!r})

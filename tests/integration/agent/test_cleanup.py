@@ -13,7 +13,7 @@ from sqlalchemy import text
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.store.trial_store import TrialStore
 from storage import agents
-from storage.claims import Claim, NoWork
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed
 

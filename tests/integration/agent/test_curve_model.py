@@ -15,7 +15,7 @@ from hpo.search.pruners import freeze_thaw_of
 from hpo.trainer.messages import EpochRecord
 from objectives.base import Params
 from objectives.trial_value import Reported
-from storage.claims import Claim, NoWork
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy
 from tests.specs import spec

@@ -15,7 +15,7 @@ from hpo.search.starting.design import Design, PlannedPoint, Settings
 from hpo.study.changes.enqueue import enqueue
 from hpo.study.definition.launch_options import check_design
 from objectives.runs.switches import CHOICES
-from storage.claims import NoWork
+from storage.claiming.claims import NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, report
 from tests.specs import spec

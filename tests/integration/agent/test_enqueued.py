@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hpo.study.monitoring.status import study_status
-from storage.claims import NoWork
+from storage.claiming.claims import NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train
 from tests.specs import spec

@@ -16,7 +16,7 @@ from objectives.spaces.choices import categorical
 from objectives.spaces.conditions import When
 from objectives.spaces.space import stored_space
 from storage import goals
-from storage.claims import NoWork
+from storage.claiming.claims import NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, report, train
 from tests.specs import spec

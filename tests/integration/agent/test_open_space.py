@@ -31,7 +31,7 @@ from hpo.search.starting.learned import summarized
 from hpo.study.catalog import find_study
 from hpo.trainer.messages import Annotate, Constrain, EpochRecord
 from storage.attempts import LeaseLostError
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, begun, claimed
 from tests.specs import spec

@@ -18,7 +18,7 @@ from hpo.outcomes import Outcome
 from hpo.search.proposing import Proposal
 from storage import attempts, studies
 from storage.attempts import LeaseLostError
-from storage.claims import Claim, NoWork
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.stores import SPEC, StoredStudy, begun, claimed, report, train
 
@@ -56,7 +56,7 @@ def losing_answer(call: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture
 def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claim in one transaction and create Optuna's trial in another, as where the study's rules decide."""
-    monkeypatch.setattr("storage.fresh_claims.claim", lambda *_, **__: None)
+    monkeypatch.setattr("storage.claiming.fresh_claims.claim", lambda *_, **__: None)
 
 
 @pytest.fixture

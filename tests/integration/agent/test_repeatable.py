@@ -12,7 +12,7 @@ from hpo.agent.store.trial_store import TrialStore
 from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
 from objectives.base import Params
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, report
 from tests.searches import sampled

@@ -14,7 +14,7 @@ from hpo.search.freeze_thaw import NAME
 from hpo.study.definition.goal_text import goal_text, noise_text
 from hpo.study.results.trials import trial_rows
 from storage import goals, repeats
-from storage.claims import Claim, NoWork
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, begun, claimed, report
 from tests.specs import spec

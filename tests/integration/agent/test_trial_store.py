@@ -15,7 +15,7 @@ from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Rejections
-from storage.claims import Claim, NoWork
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from storage.reservations import OpenReservations
 from tests.integration.stores import StoredStudy, begun, claimed, report

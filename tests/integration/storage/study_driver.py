@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, text
 
-from storage import agents, attempts, budget, claims, fresh_claims, leases
+from storage import agents, attempts, budget, leases
 from storage.budget import Counts
-from storage.claims import Claim, NoWork
+from storage.claiming import claims, fresh_claims
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from tests.integration.rows import StudyRows
 

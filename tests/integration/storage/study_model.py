@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 
 from hpo.outcomes import COUNTED, Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import agents, attempts, claims, fresh_claims, leases
+from storage import agents, attempts, leases
 from storage.attempts import LeaseLostError
-from storage.claims import Claim, NoWork
+from storage.claiming import claims, fresh_claims
+from storage.claiming.claims import Claim, NoWork
 from tests.integration.storage.study_driver import reap_all
 
 T = TypeVar("T")

@@ -8,8 +8,9 @@ import pytest
 
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import rule_for
-from storage import attempts, claims, leases
-from storage.claims import Claim, NoWork
+from storage import attempts, leases
+from storage.claiming import claims
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from storage.freeze_thaw import curves, rungs
 from storage.freeze_thaw.advice import Advice

@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hpo.outcomes import COUNTED, FAILURES, Outcome
-from storage import agents, attempts, budget, claims, fresh_claims, leases, studies
+from storage import agents, attempts, budget, leases, studies
 from storage.attempts import LeaseLostError
-from storage.claims import Claim, NoWork
+from storage.claiming import claims, fresh_claims
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from storage.optuna import trials as optuna_trials
 from tests.integration.storage.study_driver import StudyDriver

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from hpo.outcomes import Outcome
 from hpo.study.definition.goal_text import goal_text
 from storage import attempts, budget, goals, leases
-from storage.claims import NoWork
+from storage.claiming.claims import NoWork
 from storage.engine import Database
 from tests.integration.storage.study_driver import StudyDriver
 

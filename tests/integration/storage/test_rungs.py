@@ -16,8 +16,9 @@ from sqlalchemy import Connection, text
 from hpo.outcomes import Outcome
 from hpo.search.freeze_thaw import NAME, FreezeThaw, Ladder, levels_of
 from hpo.search.optuna_study import Search
-from storage import agents, attempts, budget, claims, goals, leases, repeats, reservations
-from storage.claims import Claim, NoWork
+from storage import agents, attempts, budget, goals, leases, repeats, reservations
+from storage.claiming import claims
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database
 from storage.freeze_thaw import pauses, rungs
 from storage.freeze_thaw.thawing import by_rank

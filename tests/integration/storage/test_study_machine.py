@@ -26,9 +26,10 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import FAILURES, Outcome
 from hpo.search.freeze_thaw import FreezeThaw
-from storage import agents, attempts, budget, claims, leases
+from storage import agents, attempts, budget, leases
 from storage.attempts import LeaseLostError
-from storage.claims import Claim, NoWork
+from storage.claiming import claims
+from storage.claiming.claims import Claim, NoWork
 from storage.engine import Database, open_database
 from storage.freeze_thaw import pauses, rungs
 from tests.integration.storage.overlap import Overlap, overlap

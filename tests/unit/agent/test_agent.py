@@ -11,11 +11,11 @@ import pytest
 from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
-from hpo.trainer.exits import Event
+from hpo.trainer.ends.exits import Event
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started, Tick
 from hpo.trainer.testing import FakePool, trained
 from storage.attempts import NEXT
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from tests.specs import spec
 from tests.unit.agent.world import CRASHED, KILLED, World, epoch, events
 

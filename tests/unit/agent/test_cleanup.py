@@ -13,7 +13,7 @@ from hpo.agent.cleanup import LOG_SECONDS, QUOTA_SECONDS, UNKNOWN_SECONDS, Clean
 from hpo.agent.store.testing.study import FakeStudy
 from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.outcomes import Outcome
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from tests.specs import spec
 
 SPEC = spec()

@@ -11,7 +11,7 @@ from hpo.agent.store.testing.study import FakeStudy
 from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.errors import ObjectiveFailedError
 from hpo.outcomes import Outcome
-from hpo.trainer.exits import Event
+from hpo.trainer.ends.exits import Event
 from hpo.trainer.messages import Constrain, Epoch, EpochRecord, Finished, Measure, Start, Started
 from objectives.runs.figures import parse
 from tests.specs import spec

@@ -11,7 +11,7 @@ import pytest
 from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
-from hpo.trainer.exits import Event
+from hpo.trainer.ends.exits import Event
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.testing import FakePool
 from tests.specs import spec

@@ -17,10 +17,10 @@ from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.trainer import supervisor as supervisor_module
 from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
-from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.testing import FakePool, trained
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from tests.unit.agent.world import CRASHED, KILLED, STARVED, World, epoch, events
 
 

@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from hpo.agent.model_check import check_model, one_configuration
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
-from hpo.trainer.exits import SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import SpawnFailed, TrainerExited
 from hpo.trainer.messages import Finished
 from hpo.trainer.testing import FakePool
 from objectives.description import Description

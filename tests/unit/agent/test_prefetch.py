@@ -6,7 +6,7 @@ import pytest
 
 from hpo.agent.prefetch import WORTH, PrefetchedTrial, Prefetcher
 from storage.budget import Counts
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 
 
 def prepared(attempt_id: int) -> PrefetchedTrial:

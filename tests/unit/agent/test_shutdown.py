@@ -9,8 +9,8 @@ import pytest
 from hpo.errors import HpoError, ObjectiveBrokenError, StorageUnreachableError
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode, Shutdown
-from hpo.trainer import overdue
-from hpo.trainer.exits import Event
+from hpo.trainer.ends import overdue
+from hpo.trainer.ends.exits import Event
 from hpo.trainer.messages import Command, Ending, Finished, Started, Tick
 from hpo.trainer.testing import FakePool
 from tests.unit.agent.world import CRASHED, KILLED, TERMINATED, World, events

@@ -15,7 +15,7 @@ from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler
 from hpo.terminal.progress import TrialEnd, View
-from hpo.trainer.exits import Event, TrainerExited
+from hpo.trainer.ends.exits import Event, TrainerExited
 from hpo.trainer.messages import Epoch, EpochRecord, Start, Started
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.testing import FakePool, trained

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench import mnist_job
+from bench.jobs import mnist_job
 from bench.peers import fitting
 from bench.peers.job import load
 from objectives.validation import problem

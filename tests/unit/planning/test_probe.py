@@ -18,7 +18,7 @@ from hpo.planning import probe, probe_run
 from hpo.planning.probe import Probe, ProbeError
 from hpo.planning.probe_run import Measurement
 from hpo.process.signals import SignalHandler
-from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started, Suggest, Tick
 from hpo.trainer.testing import FakePool
 from tests.specs import spec

@@ -17,7 +17,7 @@ from hpo.retrain.racing import FAILED, standing_of
 from hpo.retrain.selection import FIRST_SEED, Selection, select
 from hpo.study.monitoring import retrain_progress
 from hpo.terminal.progress import View
-from hpo.trainer.exits import Event
+from hpo.trainer.ends.exits import Event
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.testing import FakePool
 

@@ -20,7 +20,7 @@ from hpo.retrain.seed_run import RetrainFailedError, SeedRun
 from hpo.terminal.progress import PlainProgress
 from hpo.trainer import supervisor
 from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
-from hpo.trainer.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.testing import FakePool
 

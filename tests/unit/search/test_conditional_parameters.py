@@ -18,7 +18,7 @@ from hpo.search.space_overrides import narrow_space, one_configuration
 from hpo.search.starting.starting_points import known_good_parts
 from objectives.spaces.conditions import When, at_least, at_most
 from objectives.spaces.space import conditions_of, conditions_text, lies_within, stored_space
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from tests.searches import sampled
 from tests.specs import spec
 

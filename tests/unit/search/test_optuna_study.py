@@ -14,7 +14,7 @@ from optuna.storages import InMemoryStorage
 from hpo.outcomes import Outcome
 from hpo.search.optuna_study import Search
 from objectives.spaces.choices import categorical
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from tests.searches import sampled
 from tests.specs import spec
 

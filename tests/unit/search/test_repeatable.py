@@ -17,7 +17,7 @@ from objectives.base import Params
 from objectives.spaces.choices import categorical
 from objectives.spaces.conditions import When
 from objectives.spaces.space import stored_space
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from tests.searches import sampled
 from tests.specs import spec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.trainer.exits import Event
+from hpo.trainer.ends.exits import Event
 from hpo.trainer.first_step import FIRST_STEP_SECONDS, FirstStepWatch
 from hpo.trainer.messages import Epoch, EpochRecord, Started, Suggest, Tick
 from hpo.trainer.workload import SupervisedRun

@@ -13,7 +13,7 @@ import pytest
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
 from hpo.trainer import pool as pool_module
-from hpo.trainer.exits import SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import SpawnFailed, TrainerExited
 from hpo.trainer.limits import check_limits
 from hpo.trainer.messages import Command, Continue, Finished, Started
 from hpo.trainer.pipe import encode

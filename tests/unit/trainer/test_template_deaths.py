@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hpo.errors import ObjectiveBrokenError
-from hpo.trainer.exits import SpawnFailed
+from hpo.trainer.ends.exits import SpawnFailed
 from hpo.trainer.template.current import MAX_TEMPLATE_DEATHS
 from tests.unit.trainer.pool_host import DESCRIBED, READY, Host
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.trainer.exits import TrainerExited
+from hpo.trainer.ends.exits import TrainerExited
 from hpo.trainer.messages import Imported, Started
 from hpo.trainer.pipe import encode
 from hpo.trainer.template.learnt import MOST_ROUNDS

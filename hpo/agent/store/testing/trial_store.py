@@ -19,7 +19,7 @@ from objectives.base import Params
 from objectives.trial_value import Reported, reported
 from storage.attempts import NEXT, LeaseLostError
 from storage.budget import Counts, Failure, Rejections, fields
-from storage.claims import Claim, NoWork
+from storage.claiming.claims import Claim, NoWork
 from storage.leases import LeaseTimes
 
 

@@ -15,7 +15,7 @@ from hpo.study.changes.enqueue import enqueue
 from hpo.study.monitoring.status import study_status
 from hpo.study.results.trials import trial_rows
 from objectives.spaces.choices import categorical
-from storage.claims import NoWork
+from storage.claiming.claims import NoWork
 from storage.engine import Database
 from tests.integration.stores import StoredStudy, claimed, train
 from tests.searches import sampled

@@ -18,7 +18,8 @@ from hpo.study.definition.create import create_or_continue
 from hpo.study.definition.launched_study import LaunchedStudy, find
 from hpo.study.definition.requested_spec import new_spec
 from objectives.description import Description
-from storage import agents, claims
+from storage import agents
+from storage.claiming import claims
 from storage.engine import Database
 from tests.integration.study.definition.launches import launch
 

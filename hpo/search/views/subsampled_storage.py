@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpo.search.changed_trials import ChangedTrials
+from hpo.search.views.changed_trials import ChangedTrials
 from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hpo.search.pareto import front
-from hpo.search.subsampled_storage import MOST
+from hpo.search.views.subsampled_storage import MOST
 from objectives.runs.figures import MEASURED
 from storage.figures import FIGURE, number
 from storage.optuna.proxy import ForwardingStorage

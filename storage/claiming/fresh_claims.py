@@ -1,6 +1,6 @@
 """Claims of new trials in one round trip: where nothing waits, a trial is reserved, leased and created in Optuna.
 
-Most claims are of this kind. `storage.claims` makes all others, one decision after the other.
+Most claims are of this kind. `storage.claiming.claims` makes all others, one decision after the other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from hpo.outcomes import FAILURES, Outcome
 from hpo.search.freeze_thaw import NAME as FREEZE_THAW
-from storage.claims import Claim
+from storage.claiming.claims import Claim
 from storage.optuna.closing import NOW
 from storage.optuna.trials import RESERVATION_ATTRIBUTE
 
@@ -71,7 +71,7 @@ def claim(
     epochs: int | None = None,
     first: Sequence[Mapping[str, Any]] = (),
 ) -> Claim | None:
-    """Reserve a trial and lease it; return None where `storage.claims.claim` is to decide, which may do the same.
+    """Reserve a trial and lease it; return None where `claims.claim` is to decide, which may do the same.
 
     `first` are Optuna's system attributes of the study's first trials, in their order.
     """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.trainer import exits
-from hpo.trainer.exits import describe_exit, oom_kills
+from hpo.trainer.ends import exits
+from hpo.trainer.ends.exits import describe_exit, oom_kills
 
 
 @pytest.fixture

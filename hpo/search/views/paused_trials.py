@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hpo.search.freeze_thaw import FreezeThaw
-from hpo.search.subsampled_storage import BEST, MOST, rank
+from hpo.search.views.subsampled_storage import BEST, MOST, rank
 from storage.optuna.proxy import ForwardingStorage
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.search import paused_trials
 from hpo.search.freeze_thaw import FreezeThaw
-from hpo.search.paused_trials import PausedTrials
+from hpo.search.views import paused_trials
+from hpo.search.views.paused_trials import PausedTrials
 from tests.specs import THIRDS
 
 RULE = FreezeThaw(epochs=9, levels=THIRDS)

@@ -12,10 +12,10 @@ from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from hpo.search import front_storage
-from hpo.search.front_storage import FrontStorage
 from hpo.search.optuna_study import Search
 from hpo.search.pareto import front
+from hpo.search.views import front_storage
+from hpo.search.views.front_storage import FrontStorage
 from storage.figures import FIGURE
 from tests.searches import sampled
 from tests.specs import SPACE, spec

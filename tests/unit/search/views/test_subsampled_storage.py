@@ -10,8 +10,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import text
 
-from hpo.search import subsampled_storage
-from hpo.search.subsampled_storage import BEST, MOST, SubsampledStorage
+from hpo.search.views import subsampled_storage
+from hpo.search.views.subsampled_storage import BEST, MOST, SubsampledStorage
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpo.trainer.failures import one_line, traceback_of
+from hpo.trainer.ends.failures import one_line, traceback_of
 
 
 class Wordless(Exception):

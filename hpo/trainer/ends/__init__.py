@@ -1,0 +1,1 @@
+"""How a trainer and its attempt end."""

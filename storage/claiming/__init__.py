@@ -1,0 +1,1 @@
+"""The next attempt of a slot."""
