@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -69,7 +70,9 @@ def test_sigterm_to_every_process_loses_no_trial(service: Service) -> None:
         agent = service.launch("Counted", "--trials", 2, "--workers", 2, "--epochs", 30, "--pruner", "none")
         service.wait_for(lambda: len(service.trainers()) == 2)
         for process in service.processes()[::order]:
-            process.terminate()
+            # One that has ended meanwhile needs no signal.
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
         agent.wait().clean(130)
     assert service.outcomes() == ["released"] * 6
     service.finish(2, 30)
