@@ -96,32 +96,21 @@ def with_pool(folder: Path, objective: str, test: Callable[[Trials, TrainerPool]
         test(Trials(pool, folder), pool)
 
 
-def test_trials_in_one_process_equal_trials_in_fresh_ones(tmp_path: Path) -> None:
+def test_trials_in_one_process_equal_trials_in_fresh_ones_paused_or_not(tmp_path: Path) -> None:
     def test(trials: Trials, pool: TrainerPool) -> None:
         kept = [trials.train(*one) for one in ((FIRST, 1), (OTHER, 2), (FIRST, 1))]
-        assert len({pid for pid, _ in kept}) == 1
         assert "epoch 2/2" in trials.log.read_text()
+        begun = trials.train(OTHER, 2, trial="paused", pause_after=1)
+        between = trials.train(FIRST, 3)
+        resumed = trials.train(OTHER, 2, trial="paused")
+        assert len({pid for pid, _ in [*kept, begun, between, resumed]}) == 1
         pool.fresh_processes = True
         trials.train(FIRST, 3)
         fresh = [trials.train(*one) for one in ((FIRST, 1), (OTHER, 2))]
         assert len({pid for pid, _ in [*kept, *fresh]}) == 3
         assert [epochs for _, epochs in kept] == [fresh[0][1], fresh[1][1], fresh[0][1]]
-
-    with_pool(tmp_path, "digits-cnn", test)
-
-
-def test_paused_trial_frees_its_process_and_resumes_in_one_that_has_trained_another(tmp_path: Path) -> None:
-    def test(trials: Trials, pool: TrainerPool) -> None:
-        kept = [
-            trials.train(FIRST, 1, trial="paused", pause_after=1),
-            trials.train(OTHER, 2),
-            trials.train(FIRST, 1, trial="paused"),
-        ]
-        assert len({pid for pid, _ in kept}) == 1
-        pool.fresh_processes = True
-        trials.train(OTHER, 3)
-        _, whole = trials.train(FIRST, 1)
-        assert kept[0][1] + kept[2][1] == whole
+        assert len(begun[1]) == 1
+        assert begun[1] + resumed[1] == fresh[1][1]
 
     with_pool(tmp_path, "digits-cnn", test)
 
