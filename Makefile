@@ -46,7 +46,7 @@ demo: install ## Search, retrain and report on bundled data, under 5 minutes on 
 	@echo "Continue the search: $(BIN)/hpo launch --study $(DEMO) --trials 24"
 	@echo "On MNIST:            $(BIN)/hpo launch --study mnist-cnn --workers 2 --trials 12"
 
-# Several parts at the same time: see tests/suite.py. WORKERS=N: tests of the service at a time, 6 by default.
+# Several parts at the same time: see tests/suite.py. WORKERS=N: tests of the service at a time, 8 by default.
 test: install ## The linters and the whole suite, real PostgreSQL and Ray included
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --group cluster
 	@command -v docker-compose >/dev/null || test -x $(COMPOSE) || { $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)/compose && \

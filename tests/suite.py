@@ -45,7 +45,7 @@ NEXT: dict[str, list[str]] = {
 TESTS = [*(f"--ignore={file}" for file in (CLUSTER, *PROPERTIES)), "tests/acceptance", "tests/integration"]
 COLLECTION = [sys.executable, "-m", "pytest", *WITHOUT_HYPOTHESIS, "--collect-only", "-q", *TESTS]
 
-WORKERS = os.environ.get("WORKERS", "6")
+WORKERS = os.environ.get("WORKERS", "8")
 SERVICE = [
     *("nice", "-n", "10", sys.executable, "-m", "pytest", "--numprocesses", WORKERS, "--dist", "loadgroup"),
     *WITHOUT_HYPOTHESIS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from tests.acceptance.service import Running, Service
@@ -12,10 +13,12 @@ EPOCHS = 40
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Return the size of each trial's checkpoints."""
-    return {
-        trial.name: sum(file.stat().st_size for file in trial.iterdir()) for trial in folder.glob("trial-*")
-    }
+    """Return the size of each trial's checkpoints; the agent may delete a folder meanwhile."""
+    found = {}
+    for trial in folder.glob("trial-*"):
+        with suppress(FileNotFoundError):
+            found[trial.name] = sum(file.stat().st_size for file in trial.iterdir())
+    return found
 
 
 def interrupted(service: Service, workers: int) -> Path:
