@@ -34,6 +34,7 @@ from hpo.trackers.target import parse_targets
 from objectives import loader
 from storage.engine import Database, open_database
 
+MOST_PORT = 65_535
 CONNECT_SECONDS = 5.0
 """Timeout of our own connection check: Ray itself tries an unreachable address for minutes."""
 
@@ -178,12 +179,13 @@ def check_address(address: str) -> None:
     if wanted == "auto":
         return
     host, separator, port = wanted.removeprefix("ray://").rpartition(":")
-    if not separator or not port.isdecimal() or not host:
+    # The resolver of names takes the remainder of a port that is too large, where another program may listen.
+    if not separator or not port.isdecimal() or not 0 < int(port) <= MOST_PORT or not host:
         raise UsageError(f"--address {wanted}: use auto, or host:port of the head of a Ray cluster")
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as exc:
-        reason = getattr(exc, "strerror", None) or exc
+    except OSError as exc:
+        reason = exc.strerror or exc
         raise RayUnreachableError(
             f"no Ray cluster answers at {wanted} ({reason}): start one (ray start --head), or correct --address"
         ) from exc

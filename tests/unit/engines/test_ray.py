@@ -88,7 +88,9 @@ def test_fractional_gpus_above_one_are_refused() -> None:
         check_shares(RayOptions(gpus_per_worker=0.5, workers_per_agent=4), 7)
 
 
-@pytest.mark.parametrize("address", ["here", "host:", ":6379", "host:port", "local"])
+@pytest.mark.parametrize(
+    "address", ["here", "host:", ":6379", "host:port", "local", "127.0.0.1:99999", "host:0"]
+)
 def test_malformed_address_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match=f"--address {address}: use auto, or host:port"):
         check_address(address)
@@ -106,8 +108,6 @@ def test_address_without_a_listener_is_unreachable(monkeypatch: pytest.MonkeyPat
         server.listen()
         check_address(address)
         check_address(f"ray://{address}")
-    with pytest.raises(RayUnreachableError):
-        check_address("127.0.0.1:99999")
 
 
 def test_agents_log_to_the_folder_of_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
