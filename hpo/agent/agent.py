@@ -233,7 +233,7 @@ class Agent(Workload[RunningAttempt]):
         run.pruned = prune and epochs is not None
         if run.pruned:
             run.ending_at = self._supervisor.listened_at
-        self._supervisor.pool.send(slot, Command.PRUNE if prune else Continue(record.epoch))
+        self._supervisor.send(slot, run, Command.PRUNE if prune else Continue(record.epoch))
 
     def _pause_at_rung(self, slot: int, run: RunningAttempt, epoch: int) -> bool:
         paused = self._rungs.pause(slot, run, epoch)
@@ -247,7 +247,7 @@ class Agent(Workload[RunningAttempt]):
             return False
         run.preempted = True
         self._attempts.release_prefetched()
-        self._supervisor.pool.send(slot, Command.PREEMPT)
+        self._supervisor.send(slot, run, Command.PREEMPT)
         return True
 
     def on_suggest(self, slot: int, run: RunningAttempt, event: Suggest) -> Suggested | None:  # noqa: ARG002

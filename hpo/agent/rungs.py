@@ -44,7 +44,7 @@ class Rungs:
         if not scores or not self._store.judgement.pauses(run.attempt_id, scores):
             return False
         run.paused = run.preempted = True
-        self._supervisor.pool.send(slot, Command.PREEMPT)
+        self._supervisor.send(slot, run, Command.PREEMPT)
         self._attempts.prefetcher.record_trial(time.monotonic() - run.began_at)
         value = "" if run.judged is None else f" value={formatting.metric(run.judged.value)}"
         log.info(f"paused{value} epochs={epoch} {formatting.parameters(run.params)}", extra=run.context)

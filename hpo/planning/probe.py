@@ -154,7 +154,7 @@ class Probe(Workload[ProbeRun]):
         for slot, run in self._supervisor.in_slots.items():
             # Not killed: at its end, a trainer reports which modules the template may import for the next ones.
             run.preempted = True
-            self._pool.send(slot, Command.PREEMPT)
+            self._supervisor.send(slot, run, Command.PREEMPT)
 
     def _start(self, run: ProbeRun) -> Start:
         spec = self._spec
@@ -183,7 +183,7 @@ class Probe(Workload[ProbeRun]):
             run.first_seconds = record.seconds
         run.epochs_at.append(time.monotonic())
         run.epoch, run.fraction = record.epoch, 0.0
-        self._pool.send(slot, Continue(record.epoch))
+        self._supervisor.send(slot, run, Continue(record.epoch))
 
     def on_suggest(self, slot: int, run: ProbeRun, event: Suggest) -> Suggested:  # noqa: ARG002
         """Answer with the default configuration, and where it has no value with a random one, the same in all slots."""

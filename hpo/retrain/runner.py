@@ -123,7 +123,7 @@ class SeedRunner(Workload[SeedRun]):
         run.history.append(record)
         run.epoch, run.fraction = record.epoch, 0.0
         self._notify_trained(run)
-        self._pool.send(slot, Continue(record.epoch))
+        self._supervisor.send(slot, run, Continue(record.epoch))
 
     def on_finished(self, slot: int, run: SeedRun, finished: Finished) -> None:
         self._supervisor.detach(slot, run)

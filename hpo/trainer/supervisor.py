@@ -31,6 +31,7 @@ from hpo.trainer.messages import (
     Started,
     Suggest,
     Tick,
+    ToTrainer,
 )
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.workload import R, Workload
@@ -112,6 +113,11 @@ class Supervisor(Generic[R]):
         self.in_slots[slot] = run
         self.pool.start(slot, start)
         run.heard_at = self._clock.now()
+
+    def send(self, slot: int, run: R, message: ToTrainer) -> None:
+        """Send a message to a run's trainer; the next run may have its slot, because events are handled later."""
+        if self.in_slots.get(slot) is run:
+            self.pool.send(slot, message)
 
     def detach(self, slot: int, run: R) -> None:
         """Remove a run from its slot, which may have the next run already."""
@@ -254,7 +260,7 @@ class Supervisor(Generic[R]):
                 work.on_epoch(slot, run, record)
             case Suggest():
                 if (answer := work.on_suggest(slot, run, event)) is not None:
-                    self.pool.send(slot, answer)
+                    self.send(slot, run, answer)
             case Annotate() | Constrain() | Measure():
                 work.on_annotated(slot, run, event)
             case Finished():

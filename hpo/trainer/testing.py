@@ -83,6 +83,8 @@ class FakePool:
         }
     )
     """Events of a trainer that is asked to end."""
+    burst: int = 1
+    """Number of events that one `wait` returns of each trainer."""
     on_wait: Callable[[], None] = lambda: None
     """Called by each `wait`, to change the world while an agent runs."""
 
@@ -115,9 +117,9 @@ class FakePool:
                 events.append((slot, Held()))
             if trainer.paused or not trainer.events:
                 continue
-            event = trainer.events.pop(0)
-            events.append((slot, event))
-            if isinstance(event, Finished | TrainerExited | SpawnFailed):
+            found, trainer.events = trainer.events[: self.burst], trainer.events[self.burst :]
+            events += [(slot, event) for event in found]
+            if any(isinstance(event, Finished | TrainerExited | SpawnFailed) for event in found):
                 del self._trainers[slot]
         return events
 

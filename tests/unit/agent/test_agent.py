@@ -196,6 +196,24 @@ def test_short_trials_are_prefetched_and_fill_slots_at_once(world: World) -> Non
     assert all(attempt.device != NEXT for attempt in world.study.attempts)
 
 
+def test_answer_to_a_trial_that_has_ended_does_not_reach_the_next_one_in_its_slot(world: World) -> None:
+    world.study.budget = 2
+    world.study.spec = replace(world.study.spec, epochs=4)
+    world.store = FakeTrialStore(world.study)
+    world.study.prunes = lambda number, epoch: number == 0 and epoch == 3
+    agent = world.prefetching_agent()
+
+    def finish_at_once() -> None:
+        # The database did not answer for a while, and the trainer went on to the end.
+        world.pool.burst = 100
+        world.finish_first()
+        world.after(1, lambda: setattr(world.pool, "burst", 1))
+
+    world.after(4, finish_at_once)
+    assert agent.run() is ExitCode.DONE
+    assert world.outcomes == [Outcome.COMPLETE] * 2
+
+
 @pytest.mark.parametrize(
     ("sampler", "slots", "prefetches"),
     [("random", 1, True), ("qmc", 1, True), ("tpe", 1, False), ("cmaes", 1, False), ("tpe", 2, True)],

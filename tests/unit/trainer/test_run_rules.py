@@ -213,7 +213,7 @@ def test_saved_arrays_in_lists_are_copies(runs: Runs) -> None:
         object(),
         {1},
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_state_that_would_change_is_refused_by_name(value: object) -> None:
     with pytest.raises(ValueRefusedError, match=r"run\.save\(\) was given"):
