@@ -122,7 +122,7 @@ def _dashboard(sandbox: Sandbox, log: str) -> Iterator[str]:
             time.sleep(0.01)
         yield next(word for word in printed.split() if word.startswith("http://"))
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         process.wait()
 
 
