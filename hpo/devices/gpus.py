@@ -16,6 +16,9 @@ from hpo.errors import GpuMissingError, UsageError
 DRIVER = Path("/proc/driver/nvidia/gpus")
 """Folder in which the kernel module lists its GPUs, even without nvidia-smi."""
 
+LEAST_FREE_BYTES = 2**29
+"""Free memory of a GPU below which an error of CUDA's libraries counts as want of memory."""
+
 _NO_GPU = "{}: no GPU is visible on this host; run hpo doctor to see why, or leave the option out"
 _SECONDS = 30
 _MIB = 2**20
@@ -127,6 +130,18 @@ def compute_capabilities() -> frozenset[float]:
     except DriverFailedError:
         return frozenset()
     return frozenset(float(line) for line in lines if re.fullmatch(r"\d+\.\d+", line.strip()))
+
+
+def is_full(address: str) -> bool:
+    """Return whether a GPU has too little free memory for the handles and workspaces of CUDA's libraries.
+
+    False if the driver does not tell, as of a MIG instance.
+    """
+    try:
+        lines = _query("--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={address}")
+    except DriverFailedError:
+        return False
+    return any(line.strip().isdecimal() and int(line) * _MIB < LEAST_FREE_BYTES for line in lines)
 
 
 def _query(*arguments: str) -> list[str]:

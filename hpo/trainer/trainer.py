@@ -17,6 +17,7 @@ from pathlib import Path
 
 from optuna.exceptions import TrialPruned
 
+from hpo.devices.gpus import is_full
 from hpo.devices.threads import release_threads
 from hpo.errors import DiskFullError, ObjectiveBrokenError
 from hpo.outcomes import Outcome
@@ -33,7 +34,7 @@ from hpo.trainer.template.data_digest import data_digest
 from hpo.trainer.template.loading import ObjectiveLoader
 from hpo.trainer.template.messages import Preload
 from objectives import values
-from objectives.backend import is_out_of_memory
+from objectives.backend import is_disk_full, is_out_of_memory, may_be_out_of_memory
 from objectives.base import Objective
 from objectives.errors import DivergedError, Infeasible
 from objectives.keras_objective import KerasObjective
@@ -179,7 +180,7 @@ def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished
             # Another process trains it, which has trained no other.
             flush_output()
             os._exit(0)
-        failure = _failed(exc)
+        failure = _failed(exc, start.device.gpu)
         # Code after a loop that was ended early may find something missing, and the trial is decided.
         excused = run.ended_early or failure.outcome is Outcome.BUG
         if run.stop_outcome is not None and excused:
@@ -219,8 +220,11 @@ _MEANINGS = {
 """Outcomes that objectives choose by an exception."""
 
 
-def _failed(error: BaseException) -> Finished:
-    """Return the outcome of an exception of user code; print its traceback, except where the outcome says enough."""
+def _failed(error: BaseException, gpu: str | None = None) -> Finished:
+    """Return the outcome of an exception of user code; print its traceback, except where the outcome says enough.
+
+    `gpu` is the address of the GPU that the trial had.
+    """
     for kind, outcome in _MEANINGS.items():
         if values.is_a(error, kind):
             return Finished(outcome, message_of(error))
@@ -231,9 +235,13 @@ def _failed(error: BaseException) -> Finished:
     # Not through `sys.stderr`, which user code may have closed; the log's disk may be the one that is full.
     with suppress(OSError):
         os.write(2, shown.encode())
-    if values.is_a(error, OSError) and _holds(lambda: error.errno in (errno.ENOSPC, errno.EDQUOT)):  # type: ignore[attr-defined]
+    full = values.is_a(error, OSError) and _holds(lambda: error.errno in (errno.ENOSPC, errno.EDQUOT))  # type: ignore[attr-defined]
+    if full or _holds(lambda: is_disk_full(error)):
         return Finished(Outcome.DISK_FULL, f"no space left: {message_of(error)}")
     out_of_memory = _holds(lambda: is_out_of_memory(error))
+    if not out_of_memory and gpu is not None:
+        # While the error holds all that the trial has on the GPU.
+        out_of_memory = _holds(lambda: may_be_out_of_memory(error) and is_full(gpu))
     return Finished(Outcome.OUT_OF_MEMORY if out_of_memory else Outcome.BUG, one_line(error), shown)
 
 

@@ -16,7 +16,7 @@ from objectives.backend.interface import (
     precision,
 )
 from objectives.backend.lazy_keras import postpone_parts
-from objectives.backend.memory_errors import is_out_of_memory
+from objectives.backend.memory_errors import is_disk_full, is_out_of_memory, may_be_out_of_memory
 
 __all__ = [
     "BACKENDS",
@@ -25,7 +25,9 @@ __all__ = [
     "chosen",
     "configure",
     "current",
+    "is_disk_full",
     "is_out_of_memory",
+    "may_be_out_of_memory",
     "name",
     "postpone_parts",
     "precision",

@@ -14,6 +14,7 @@ from hpo.devices.gpus import (
     choose_gpus,
     compute_capabilities,
     installed_gpus,
+    is_full,
     visible_gpus,
 )
 from hpo.errors import GpuMissingError, UsageError
@@ -202,3 +203,15 @@ def test_missing_gpu_is_refused() -> None:
         choose_gpus("all", None)
     with pytest.raises(GpuMissingError, match="hpo doctor"):
         choose_gpus(None, "gpu")
+
+
+@pytest.mark.parametrize(
+    ("free", "full"), [("300", True), ("8192", False), ("[N/A]", False), ("No devices were found", False)]
+)
+def test_a_gpu_is_full_if_libraries_find_no_memory(driver: Driver, free: str, full: bool) -> None:
+    assert not is_full("GPU-1111aaaa")
+    driver(TWO)
+    # A driver that does not know the question.
+    assert not is_full("GPU-1111aaaa")
+    driver(TWO, code=f'[ "$1 $3" = "--query-gpu=memory.free --id=GPU-1111aaaa" ] && echo "{free}" && exit')
+    assert is_full("GPU-1111aaaa") == full

@@ -273,3 +273,28 @@ def test_judged_value_that_is_not_finite_has_diverged(agent: Agent, value: float
         run.judge(value)
     with pytest.raises(DivergedError):
         run.check_end()
+
+
+class CudnnError(RuntimeError):
+    """As libraries of CUDA raise it if they find no memory, or do not fit to the driver."""
+
+
+@pytest.mark.parametrize(
+    ("gpu", "full", "outcome"),
+    [("GPU-1", True, Outcome.OUT_OF_MEMORY), ("GPU-1", False, Outcome.BUG), (None, True, Outcome.BUG)],
+)
+def test_library_without_memory_for_itself_is_out_of_memory_on_a_full_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpu: str | None, full: bool, outcome: Outcome
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(trainer, "is_full", lambda address: asked.append(address) or full)
+    monkeypatch.setattr(trainer.os, "write", lambda _descriptor, content: len(content))
+    assert trainer._failed(CudnnError("CUDNN_STATUS_NOT_INITIALIZED"), gpu).outcome is outcome
+    assert trainer._failed(CudnnError("CUDNN_STATUS_BAD_PARAM"), gpu).outcome is Outcome.BUG
+    assert asked == ([] if gpu is None else [gpu])
+
+
+def test_full_disk_that_a_library_reports_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.os, "write", lambda _descriptor, content: len(content))
+    error = CudnnError("events.out; No space left on device")
+    assert trainer._failed(error).outcome is Outcome.DISK_FULL

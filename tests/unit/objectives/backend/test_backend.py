@@ -1,8 +1,7 @@
-"""Choice of the backend, precision, environment variables and out-of-memory errors, without importing a backend."""
+"""Choice of the backend, precision and environment variables, without importing a backend."""
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from types import SimpleNamespace
@@ -30,83 +29,6 @@ def unset(monkeypatch):
     return monkeypatch
 
 
-class ResourceExhaustedError(Exception):
-    """Stands in for TensorFlow's."""
-
-
-class XlaRuntimeError(RuntimeError):
-    """Stands in for JAX's."""
-
-
-class InternalError(Exception):
-    """Stands in for TensorFlow's."""
-
-
-class UnprintableError(Exception):
-    """Its message cannot be made."""
-
-    def __str__(self) -> str:
-        raise ValueError
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        ResourceExhaustedError("OOM when allocating tensor"),
-        XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"),
-        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
-        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"),
-        RuntimeError("MPS backend out of memory (MPS allocated: 1 GiB)"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
-        RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED"),
-        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
-        RuntimeError("cudaErrorMemoryAllocation: out of resources"),
-        RuntimeError("rocblas error: rocblas_status_memory_error"),
-        RuntimeError("std::bad_alloc"),
-        OSError(errno.ENOMEM, "Cannot allocate memory"),
-        ExceptionGroup("two threads", [ValueError("first"), MemoryError()]),
-        InternalError("Failed copying input tensor from CPU:0 to GPU:0 in order to run _EagerConst"),
-        InternalError("Dst tensor is not initialized."),
-        InternalError("Failed to allocate 2147483648 bytes for new constant"),
-        InternalError("failed to create cublas handle: CUBLAS_STATUS_ALLOC_FAILED"),
-        InternalError("CUDNN_STATUS_ALLOC_FAILED in tensorflow/stream_executor/cuda/cuda_dnn.cc"),
-        InternalError("CUDA runtime implicit initialization on GPU:0 failed. Status: out of memory"),
-        InternalError("cudaErrorOutOfMemory"),
-        InternalError("Resource exhausted: Failed to allocate request for 1.0GiB on device ordinal 0"),
-        XlaRuntimeError(
-            "INTERNAL: Attempting to allocate 2.00G. That was not possible. There are 1.00G free."
-        ),
-        XlaRuntimeError("Ran out of memory in memory space hbm. Used 17G of 16G hbm."),
-        XlaRuntimeError("INTERNAL: Unable to allocate scratch space"),
-    ],
-)
-def test_out_of_memory_errors_and_their_consequences_are_recognized(error):
-    assert backend.is_out_of_memory(error)
-    outer = ValueError("while training")
-    outer.__cause__ = error
-    assert backend.is_out_of_memory(outer)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        None,
-        ValueError("out of memory is in a user's message"),
-        RuntimeError("shapes differ"),
-        RuntimeError("a room when allocating desks"),
-        OSError(errno.ENOENT, "out of memory"),
-        InternalError("CUDNN_STATUS_BAD_PARAM"),
-        UnprintableError(),
-        ExceptionGroup("two threads", [ValueError("first")]),
-    ],
-)
-def test_other_errors_are_not_out_of_memory(error):
-    assert not backend.is_out_of_memory(error)
-
-
 @pytest.mark.parametrize(
     ("user", "gpu", "expected"),
     [(None, "0", "true"), ("false", "0", "false"), (None, None, None)],
@@ -117,12 +39,6 @@ def test_tensorflow_of_any_objective_grows_into_a_gpu_unless_the_user_chose(unse
     backend.bind(Device("gpu:0", gpu=gpu))
     assert os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH") == expected
     assert os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") == (None if gpu is None else "false")
-
-
-def test_cyclic_error_causes_are_followed_once():
-    first, second = ValueError(), ValueError()
-    first.__cause__, second.__cause__ = second, first
-    assert not backend.is_out_of_memory(first)
 
 
 def test_unknown_backend_is_refused(monkeypatch):
