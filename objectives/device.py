@@ -26,6 +26,11 @@ class Device:
     """GPU memory limit of the trainer where several slots share the GPU; None: no limit."""
     gpu_memory_fraction: float | None = None
     """The same limit as a share of the GPU's memory; known even where its size is not."""
+    gpu_usable_bytes: int | None = None
+    """GPU memory that the trainer may use, limited or not; None: the driver does not report it."""
+    host_memory_bytes: int | None = None
+    """Part of the host's memory that falls to this slot, which data shared with other slots count towards; None:
+    unknown."""
     precision: Precision = "auto"
     """Type that layers compute in; weights, logits and the loss are always float32. `objectives.backend.precision`
     resolves "auto"."""

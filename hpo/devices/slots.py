@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from hpo import formatting
+from hpo.devices.cgroups import memory_limit
 from hpo.devices.cores import Cores, cores_of_agent, usable_cores
 from hpo.devices.gpus import Gpu, choose_gpus
 from hpo.options.hosts import SlotOptions
@@ -72,7 +74,15 @@ def plan_here(
     if options.cores is not None:
         cores = cores_of_agent(options.cores, cores)
     devices = plan_slots(workers, cores, gpus, options.gpu_share, at_most)
-    return [replace(device, precision=options.precision) for device in devices], _notes(workers, cores, gpus)
+    memory = host_memory() // max(1, len(devices))
+    devices = [replace(device, precision=options.precision, host_memory_bytes=memory) for device in devices]
+    return devices, _notes(workers, cores, gpus)
+
+
+def host_memory() -> int:
+    """Return the bytes of this host's memory, in a container at most its limit."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(total, memory_limit() or total)
 
 
 def _notes(workers: int | None, cores: Cores, gpus: Sequence[Gpu]) -> list[str]:
@@ -149,11 +159,11 @@ def _core_shares(count: int, cores: Sequence[int]) -> list[tuple[int, ...]]:
 def _gpu_device(gpu: Gpu, share: float, cores: _CoreShare) -> Device:
     limit = fraction = None
     amount = ""
+    usable = None if gpu.memory_bytes is None else _usable(gpu.memory_bytes)
     if share < 1.0:
         fraction, amount = 0.9 * share, f" ({_format_share(share)})"
         if gpu.memory_bytes is not None:
-            part = round(gpu.memory_bytes * share)
-            limit = max(part - CONTEXT_BYTES, part // 2)
+            limit = usable = _usable(round(gpu.memory_bytes * share))
             fraction = limit / gpu.memory_bytes
             amount = f" ({_format_share(share)}, {formatting.size(limit)})"
     elif gpu.memory_bytes is not None:
@@ -165,8 +175,14 @@ def _gpu_device(gpu: Gpu, share: float, cores: _CoreShare) -> Device:
         gpu=gpu.address,
         gpu_memory_bytes=limit,
         gpu_memory_fraction=fraction,
+        gpu_usable_bytes=usable,
         owns=f"gpu {gpu.label}{amount}, {cores}",
     )
+
+
+def _usable(part: int) -> int:
+    """Return the bytes of a part of a GPU's memory that CUDA and its libraries leave to a framework."""
+    return max(part - CONTEXT_BYTES, part // 2)
 
 
 def _format_share(share: float) -> str:

@@ -81,6 +81,10 @@ class Backend(ABC):
     def begin_epoch(self, seed: int) -> None:  # noqa: B027 - optional hook
         """Seed random numbers of layers whose generator is not among the model's variables, and so in no checkpoint."""
 
+    def gpu_bytes(self) -> int | None:
+        """Return the memory of the GPU that this process may still take; None if the backend does not tell."""
+        return None
+
     @abstractmethod
     def compute_capability(self) -> float:
         """Return the CUDA compute capability of the first visible GPU, e.g. 8.0; 0 without a CUDA GPU."""

@@ -63,6 +63,15 @@ class Torch(Backend):
             float("{}.{}".format(*torch.cuda.get_device_capability())) if torch.cuda.is_available() else 0.0
         )
 
+    def gpu_bytes(self) -> int | None:
+        import torch
+
+        if not torch.cuda.is_available():
+            return None
+        free, total = map(int, torch.cuda.mem_get_info())
+        own = total if self._share is None else int(self._share * total - torch.cuda.memory_allocated())
+        return max(0, min(free, own))
+
     def training_forward(self, model: keras.Model) -> Callable[[Any], None]:
         import torch
 

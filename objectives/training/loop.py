@@ -118,7 +118,7 @@ def train(
         images=passes * images,
         order=functools.partial(sampling.order, sampling=objective.sampling, passes=passes),
         variation=variation,
-        advance=batches.advancing(program.model, data, variation, run.device, program.steps),
+        advance=batches.advancing(program.model, data, variation, run, batch_size, program.steps),
         forward=program.forward,
         averages=AveragedWeights(program.model, data.x_train),
     )
@@ -183,7 +183,7 @@ class _Training:
         Hutter, "SGDR: Stochastic gradient descent with warm restarts", 2017).
         """
         compile_model(self.model, optimizer, self.judge, self.run, self.variation)
-        advance = batches.advancing(self.model, self.data, self.variation, self.run.device)
+        advance = batches.advancing(self.model, self.data, self.variation, self.run, self.batch_size)
         return replace(self, advance=advance)
 
     def finish(self, stock: keras.Model) -> None:

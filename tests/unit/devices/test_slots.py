@@ -197,3 +197,11 @@ def test_idle_gpus_and_shared_cores_are_reported(monkeypatch, caplog, workers, g
     monkeypatch.setattr(slots_module, "choose_gpus", lambda *_: tuple(map(gpu, gpus)))
     slots_here(workers, SlotOptions())
     assert caplog.messages == notes
+
+
+def test_slots_know_the_memory_that_they_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = plan_slots(3, (0, 1, 2), [gpu("0", 80), gpu("1", 40)])
+    assert [slot.gpu_usable_bytes for slot in slots] == [39 * GIB, 39 * GIB, 39 * GIB]
+    assert plan_slots(1, (0,), [gpu("0")])[0].gpu_usable_bytes is None
+    monkeypatch.setattr(slots_module, "memory_limit", lambda: 3 * 10**8)
+    assert [slot.host_memory_bytes for slot in slots_here(3, SlotOptions(gpus="none"))] == [10**8] * 3

@@ -1,6 +1,8 @@
-"""Batches made on the device equal those made on the host."""
+"""Batches made on the device, of examples there or streamed to it, equal those made on the host."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -13,7 +15,8 @@ from objectives.data.splits import Data
 from objectives.device import Device
 from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.tasks.classes import cross_entropy
-from objectives.training.batches import Variation, advancing, hosted, resident
+from objectives.training import batches
+from objectives.training.batches import Variation, device, hosted, resident, streamed
 from objectives.training.mixed_targets import first_accuracy, mixed_loss
 
 AUGMENTATIONS = (
@@ -100,10 +103,13 @@ def _trained(make, data: Data, variation: Variation) -> tuple[dict[str, float], 
         ),
     ],
 )
-def test_training_from_the_device_equals_the_host(data, augmentation, mixing):
+@pytest.mark.parametrize("make", [resident, streamed])
+def test_training_on_the_device_equals_the_host(monkeypatch, data, make, augmentation, mixing):
     variation = Variation.of(augmentation, mixing, seed=2, count=96)
+    # A batch of 32 takes 2.3 KiB, so that the two of one call are streamed one after the other.
+    monkeypatch.setattr(device, "STREAMED_BYTES", 4096)
     (metrics, weights), (expected, expected_weights) = (
-        _trained(make, data, variation) for make in (resident, hosted)
+        _trained(way, data, variation) for way in (make, hosted)
     )
     assert metrics.keys() == expected.keys()
     assert metrics["loss"] == pytest.approx(expected["loss"], rel=1e-4)
@@ -111,22 +117,11 @@ def test_training_from_the_device_equals_the_host(data, augmentation, mixing):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
-class Brighter(Augmentation):
-    """A user's own augmentation."""
-
-
-@pytest.mark.parametrize(
-    ("augmentation", "gpu", "where"),
-    [
-        (None, "0", "resident"),
-        (Augmentation(flip=True), "0", "resident"),
-        (Brighter(flip=True), "0", "hosted"),
-        (Augmentation(flip=True), None, "hosted"),
-    ],
-)
-def test_images_lie_on_the_device_only_on_gpus_with_known_augmentation(
-    monkeypatch, data, augmentation, gpu, where
-):
-    for name in ("resident", "hosted"):
-        monkeypatch.setattr(f"objectives.training.batches.{name}", lambda *_, name=name: name)
-    assert advancing(None, data, Variation(augmentation=augmentation), Device(gpu=gpu)) == where
+def test_runs_of_one_process_share_the_examples_on_the_device(data):
+    kept = batches.upload(data)
+    assert batches.upload(data) is kept
+    other = replace(data, y_train=data.y_train[::-1])
+    assert batches.upload(other) is not kept
+    known = id(other)
+    del other
+    assert known not in device._uploaded
