@@ -6,6 +6,9 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +18,7 @@ from hpo.devices import provenance
 from hpo.devices.cgroups import cpu_quota, memory_limit
 from hpo.devices.cores import usable_cores
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
+from hpo.devices.mps import EXCLUSIVE, START, Mps, exclusive_gpus, find_mps
 from hpo.devices.slots import describe, plan_here
 from hpo.errors import HpoError, UsageError
 from hpo.options.hosts import SlotOptions
@@ -57,6 +61,7 @@ def examine(settings: Settings, workers: int | None = None, slots: SlotOptions |
         _accelerators(),
         _cores(),
         _slots(workers, slots or SlotOptions()),
+        *_mps(workers, slots or SlotOptions()),
         _memory(),
         _disk("disk home", settings.home, "HPO_HOME"),
         _disk("disk checkpoints", settings.checkpoints, "HPO_CHECKPOINTS"),
@@ -147,6 +152,40 @@ def _slots(workers: int | None, options: SlotOptions) -> Check:
     except HpoError as error:
         return Check("slots", "fail", str(error))
     return Check("slots", "warn" if notes else "ok", "; ".join(describe(devices)), "; ".join(notes))
+
+
+def _mps(workers: int | None, options: SlotOptions) -> list[Check]:
+    """Check whether slots that share a GPU can compute at the same time; nothing without a GPU."""
+    with suppress(HpoError):
+        devices, _ = plan_here(workers, options)
+        gpus = Counter(device.gpu for device in devices if device.gpu is not None)
+        if gpus:
+            mps, shared = find_mps(), [gpu for gpu, slots in gpus.items() if slots > 1]
+            return [_mps_check(mps, bool(shared), exclusive_gpus().intersection(shared))]
+    return []
+
+
+def _mps_check(mps: Mps, shared: bool, exclusive: Collection[str]) -> Check:
+    """Check the state of MPS, given whether slots share GPUs, and those of them that only one process may use."""
+    if mps.is_on:
+        return Check("mps", "ok", f"on ({mps.pipes}): slots of one GPU compute at the same time")
+    if mps.has_process:
+        detail = f"off for this user: it runs, but not with pipes in {mps.pipes}"
+        remedy = "set CUDA_MPS_PIPE_DIRECTORY to the folder with which it was started"
+    elif mps.has_pipes:
+        detail = f"unknown: {mps.pipes} has its pipes, but none of its processes is visible"
+        remedy = f"in a container, share the host's processes and IPC too; else start it: {START}"
+    else:
+        detail, remedy = "off", START
+    if exclusive:
+        remedy = f"{remedy}; or nvidia-smi --compute-mode=DEFAULT"
+        detail = (
+            f"{detail}, and GPU {', '.join(sorted(exclusive))} allows one process at a time ({EXCLUSIVE})"
+        )
+        return Check("mps", "fail", f"{detail}: trials of all slots but one fail", remedy)
+    if shared:
+        return Check("mps", "warn", f"{detail}: slots of one GPU take turns", remedy)
+    return Check("mps", "ok", f"{detail}, and no slots share a GPU")
 
 
 def _cores() -> Check:

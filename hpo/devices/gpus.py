@@ -24,7 +24,6 @@ _SECONDS = 30
 _MIB = 2**20
 _MIG_GB = 950_000_000
 """Bytes for each `gb` in the name of a MIG profile, which rounds up: `1g.18gb` of an H200 has 16 GiB."""
-_FIELDS = "index,uuid,name,memory.total,mig.mode.current"
 _INSTANCE = re.compile(r"\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-[^)]+)\)")
 
 
@@ -108,12 +107,9 @@ def installed_gpus() -> tuple[Gpu, ...]:
         return _listed_by_kernel_module()
     found: list[Gpu] = []
     instances: list[Gpu] | None = None
-    for line in _query(f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"):
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) != _FIELDS.count(",") + 1:
-            # A message of the driver, such as that a GPU's information is damaged.
-            continue
-        index, uuid, model, memory, mig = fields
+    for index, uuid, model, memory, mig in query_gpus(
+        "index", "uuid", "name", "memory.total", "mig.mode.current"
+    ):
         if mig == "Enabled":
             # A partitioned GPU computes only through its instances.
             instances = _instances(_query("-L")) if instances is None else instances
@@ -126,10 +122,10 @@ def installed_gpus() -> tuple[Gpu, ...]:
 def compute_capabilities() -> frozenset[float]:
     """Return the CUDA compute capabilities of the installed GPUs, e.g. 8.0; empty if the driver is too old."""
     try:
-        lines = _query("--query-gpu=compute_cap", "--format=csv,noheader")
+        rows = query_gpus("compute_cap")
     except DriverFailedError:
         return frozenset()
-    return frozenset(float(line) for line in lines if re.fullmatch(r"\d+\.\d+", line.strip()))
+    return frozenset(float(number) for (number,) in rows if re.fullmatch(r"\d+\.\d+", number))
 
 
 def is_full(address: str) -> bool:
@@ -138,10 +134,22 @@ def is_full(address: str) -> bool:
     False if the driver does not tell, as of a MIG instance.
     """
     try:
-        lines = _query("--query-gpu=memory.free", "--format=csv,noheader,nounits", f"--id={address}")
+        rows = query_gpus("memory.free", options=(f"--id={address}",))
     except DriverFailedError:
         return False
-    return any(line.strip().isdecimal() and int(line) * _MIB < LEAST_FREE_BYTES for line in lines)
+    return any(free.isdecimal() and int(free) * _MIB < LEAST_FREE_BYTES for (free,) in rows)
+
+
+def query_gpus(*fields: str, options: Sequence[str] = ()) -> list[list[str]]:
+    """Return fields of `nvidia-smi --query-gpu` for each GPU; sizes are in MiB.
+
+    Raises:
+        DriverFailedError: nvidia-smi is missing or fails.
+    """
+    lines = _query(f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits", *options)
+    rows = [[field.strip() for field in line.split(",")] for line in lines]
+    # Others are messages of the driver, such as that a GPU's information is damaged.
+    return [row for row in rows if len(row) == len(fields)]
 
 
 def _query(*arguments: str) -> list[str]:

@@ -15,6 +15,7 @@ from hpo import formatting
 from hpo.devices.cgroups import memory_limit
 from hpo.devices.cores import Cores, cores_of_agent, usable_cores
 from hpo.devices.gpus import Gpu, choose_gpus
+from hpo.devices.mps import EXCLUSIVE, START, exclusive_gpus, find_mps
 from hpo.options.hosts import SlotOptions
 from objectives.device import Device
 
@@ -76,7 +77,7 @@ def plan_here(
     devices = plan_slots(workers, cores, gpus, options.gpu_share, at_most)
     memory = host_memory() // max(1, len(devices))
     devices = [replace(device, precision=options.precision, host_memory_bytes=memory) for device in devices]
-    return devices, _notes(workers, cores, gpus)
+    return devices, [*_notes(workers, cores, gpus), *_exclusive_notes(devices)]
 
 
 def host_memory() -> int:
@@ -101,6 +102,19 @@ def _notes(workers: int | None, cores: Cores, gpus: Sequence[Gpu]) -> list[str]:
             f" use --workers {cores.count}, unless trials wait for other things than processor time"
         )
     return notes
+
+
+def _exclusive_notes(devices: Sequence[Device]) -> list[str]:
+    """Return a line for GPUs that several slots are to share, but only one process may use."""
+    sharers = Counter(device.gpu for device in devices)
+    shared = {gpu for gpu, slots in sharers.items() if gpu is not None and slots > 1}
+    exclusive = shared and shared & exclusive_gpus()
+    if not exclusive or find_mps().is_on:
+        return []
+    return [
+        f"GPU {', '.join(sorted(exclusive))} allows one process at a time ({EXCLUSIVE}), so trials of its other slots"
+        f" will fail: start CUDA MPS ({START}), run nvidia-smi --compute-mode=DEFAULT, or use a slot for each GPU"
+    ]
 
 
 def plan_slots(

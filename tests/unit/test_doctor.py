@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from hpo import doctor
 from hpo.devices import slots
 from hpo.devices.cores import Cores
+from hpo.devices.mps import Mps
 from hpo.errors import StorageUnreachableError
 from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
@@ -132,3 +134,54 @@ def test_data_sets(check, settings: Settings, monkeypatch, tmp_path) -> None:
     settings.data_dir.mkdir()
     (settings.data_dir / "mnist.npz").write_bytes(b"x")
     assert str(settings.data_dir) in check("data mnist").detail
+
+
+ON = Mps(pipes=Path("/tmp/nvidia-mps"), has_pipes=True, has_process=True)
+OFF = replace(ON, has_pipes=False, has_process=False)
+HALF = replace(ON, has_pipes=False)
+
+
+@pytest.mark.parametrize(
+    ("mps", "workers", "mode", "result", "detail", "remedy"),
+    [
+        (ON, 2, "Default", "ok", "on (/tmp/nvidia-mps): slots of one GPU compute at the same time", ""),
+        (ON, 2, "Exclusive_Process", "ok", "on (", ""),
+        (OFF, 1, "Exclusive_Process", "ok", "off, and no slots share a GPU", ""),
+        (OFF, 2, "Default", "warn", "off: slots of one GPU take turns", "nvidia-cuda-mps-control -d"),
+        (
+            OFF,
+            2,
+            "Exclusive_Process",
+            "fail",
+            "off, and GPU GPU-8f2a allows one process",
+            "--compute-mode=DEFAULT",
+        ),
+        (HALF, 2, "Default", "warn", "off for this user: it runs, but not", "set CUDA_MPS_PIPE_DIRECTORY"),
+        (
+            replace(ON, has_process=False),
+            2,
+            "Default",
+            "warn",
+            "unknown: /tmp/nvidia-mps has",
+            "in a container",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("check")
+def test_mps(
+    monkeypatch, tmp_path, settings: Settings, mps: Mps, workers, mode, result, detail, remedy
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    modes = f"print('0, GPU-8f2a, {mode}') if 'compute_mode' in sys.argv[1] else"
+    tool(tmp_path, monkeypatch, f"import sys; {modes} print('0, GPU-8f2a, NVIDIA H200, 143771, Disabled')")
+    monkeypatch.setattr(doctor, "find_mps", lambda: mps)
+    checks = {check.name: check for check in doctor.examine(settings, workers=workers)}
+    assert checks["mps"].result == result
+    assert checks["mps"].detail.startswith(detail)
+    assert remedy in checks["mps"].remedy
+
+
+def test_mps_is_no_concern_without_a_gpu(check, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(KeyError):
+        check("mps")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from hpo.devices import slots as slots_module
 from hpo.devices.cores import Cores
 from hpo.devices.gpus import Gpu
+from hpo.devices.mps import Mps
 from hpo.devices.slots import CONTEXT_BYTES, describe, parse_description, slots_here
 from hpo.devices.slots import plan_slots as plan_slots_on
 from hpo.options.hosts import PRECISIONS, SlotOptions
@@ -205,3 +207,24 @@ def test_slots_know_the_memory_that_they_may_use(monkeypatch: pytest.MonkeyPatch
     assert plan_slots(1, (0,), [gpu("0")])[0].gpu_usable_bytes is None
     monkeypatch.setattr(slots_module, "memory_limit", lambda: 3 * 10**8)
     assert [slot.host_memory_bytes for slot in slots_here(3, SlotOptions(gpus="none"))] == [10**8] * 3
+
+
+@pytest.mark.parametrize(
+    ("workers", "exclusive", "on", "noted"),
+    [
+        (2, "GPU-0", False, True),
+        (2, "GPU-0", True, False),
+        (1, "GPU-0", False, False),
+        (2, "GPU-1", False, False),
+    ],
+)
+def test_gpus_that_one_process_may_use_are_noted_if_slots_share_them(
+    monkeypatch: pytest.MonkeyPatch, workers: int, exclusive: str, on: bool, noted: bool
+) -> None:
+    monkeypatch.setattr(slots_module, "choose_gpus", lambda *_: (gpu("0", 80),))
+    monkeypatch.setattr(slots_module, "usable_cores", lambda: Cores(usable=(0, 1), count=2))
+    monkeypatch.setattr(slots_module, "exclusive_gpus", lambda: frozenset({exclusive}))
+    mps = Mps(pipes=Path("/tmp/nvidia-mps"), has_pipes=on, has_process=on)
+    monkeypatch.setattr(slots_module, "find_mps", lambda: mps)
+    _, notes = slots_module.plan_here(workers, SlotOptions())
+    assert [note.startswith("GPU GPU-0 allows one process at a time") for note in notes] == [True] * noted
