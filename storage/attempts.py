@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from hpo.outcomes import Outcome
+from storage.connection.prepared import prepared
 
 RUNG_PREFIX = "completed_rung_"
 """Start of the names of the attributes in which Optuna's ASHA and Hyperband keep a trial's value at each rung."""
@@ -85,7 +86,7 @@ def place(connection: Connection, attempt_id: int, slot: int, device: str) -> No
         raise LeaseLostError
 
 
-_BEGIN = text(
+_BEGIN = prepared(
     # Updated and so locked first, as `guard` does: the rest waits for this row.
     "WITH held AS (UPDATE hpo.attempts SET pid = :pid, resumed_from = :r"
     "  WHERE attempt_id = :a AND ended_at IS NULL RETURNING reservation_id),"

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, text
 
 from hpo.outcomes import COUNTED, CUT_SHORT, FAILURES, Outcome
 from storage.attempts import NEXT
+from storage.connection.prepared import prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def fields(outcomes: Mapping[Outcome, int]) -> dict[str, int]:
 def count(connection: Connection, study_id: int) -> Counts:
     """Count a study's trials, in one pass over them; all zero for a deleted study."""
     rows = connection.execute(
-        text(
+        prepared(
             "SELECT s.budget, t.outcome, t.number, t.paused, t.since_failures, live.*"
             " FROM hpo.studies s LEFT JOIN LATERAL (SELECT outcome, count(*) AS number,"
             " count(paused_epoch) AS paused, count(*) FILTER (WHERE decided_at > s.failures_since) AS since_failures"

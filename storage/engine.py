@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
+from storage.connection import prepared
 from storage.connection.autocommit import autocommitting
 from storage.connection.pooler import (
     refuse_transaction_pooling,
@@ -76,6 +77,7 @@ class Database:
         self.engine: Engine = create_engine(url, **engine_options(url))
         self._connections = ConnectionWatchdog()
         self._connections.follow(self.engine)
+        prepared.follow(self.engine)
         event.listen(self.engine, "handle_error", self._report_missing_rights)
         self.read_only = False
         """Whether the server allowed no changes when it was opened. Later it may be read-only during a failover."""
@@ -104,6 +106,7 @@ class Database:
 
         plain = optuna_storage(self._url, create=False)
         self._connections.follow(plain.engine)
+        prepared.follow(plain.engine)
         event.listen(plain.engine, "handle_error", self._report_missing_rights)
         return get_storage(plain)
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from hpo.outcomes import Outcome
 from storage import attempts, budget
 from storage.attempts import LeaseLostError
+from storage.connection.prepared import prepared
 from storage.optuna import closing
 
 
@@ -116,7 +117,7 @@ class Settled:
     """Whether Optuna has the outcome."""
 
 
-_SETTLE = text(
+_SETTLE = prepared(
     # Updated and so locked first, as `attempts.guard` does: the rest waits for this row.
     "WITH ended AS (UPDATE hpo.attempts SET ended_at = clock_timestamp(), outcome = :o, error = nullif(:e, '')"
     "  WHERE attempt_id = :a AND ended_at IS NULL RETURNING reservation_id),"

@@ -9,11 +9,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from hpo.outcomes import FAILURES, Outcome
 from hpo.search.freeze_thaw import NAME as FREEZE_THAW
 from storage.claiming.claims import Claim
+from storage.connection.prepared import prepared
 from storage.optuna.closing import NOW
 from storage.optuna.trials import RESERVATION_ATTRIBUTE
 
@@ -22,7 +23,7 @@ _GOALS = ", ".join(
 )
 """Options of a study that decide which trial begins next, or whether one does."""
 
-_CLAIM = text(
+_CLAIM = prepared(
     # Each statement sees what was committed before it, so the last one what was committed before the locks were held.
     "SELECT FROM hpo.studies WHERE study_id = :s FOR NO KEY UPDATE;"
     # Optuna itself locks this row to number a trial.

@@ -30,6 +30,9 @@ _NO_TABLE = "42P01"
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 # Lock not available; idle in transaction for too long; a transaction that took too long; a standby.
 _TRANSIENT_CODES = {"55P03", "25P03", "25P04", READ_ONLY}
+_STALE_CODES = {"26000", "42P05"}
+"""SQLSTATEs of a prepared statement that does not exist, or exists already."""
+_STALE_PLAN = "cached plan must not change result type"
 _DATA_CLASS = "22"
 # Errors while connecting have a text but no code; these are permanent.
 _PERMANENT_TEXTS = (
@@ -78,10 +81,16 @@ def is_transient(error: BaseException) -> bool:
     code = cause.pgcode
     if code is not None:
         hopeless = code in {_DISK_FULL, _DATABASE_DROPPED}
-        return not hopeless and (code.startswith(_TRANSIENT_CLASSES) or code in _TRANSIENT_CODES)
+        passes = code.startswith(_TRANSIENT_CLASSES) or code in _TRANSIENT_CODES or is_stale(cause)
+        return passes and not hopeless
     if isinstance(cause, psycopg2.OperationalError):
         return not is_hopeless(cause)
     return isinstance(cause, psycopg2.InterfaceError)
+
+
+def is_stale(error: BaseException) -> bool:
+    """Whether a prepared statement is gone, or its columns have changed."""
+    return sqlstate(error) in _STALE_CODES or _STALE_PLAN in str(error)
 
 
 def is_hopeless(error: BaseException) -> bool:

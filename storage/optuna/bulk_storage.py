@@ -12,9 +12,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 
 from storage.connection.autocommit import autocommitting
+from storage.connection.prepared import prepared
 
 _TRIALS = (
     "SELECT t.trial_id, t.number, CAST(t.state AS text) AS state, t.datetime_start, t.datetime_complete,"
@@ -32,10 +33,10 @@ _TRIALS = (
 )
 """The columns of trials `t`, each with all that Optuna's other tables hold of it."""
 
-_ONE = text(f"{_TRIALS} FROM public.trials t WHERE t.trial_id = :t")
+_ONE = prepared(f"{_TRIALS} FROM public.trials t WHERE t.trial_id = :t")
 _OF_STUDY = f"{_TRIALS} FROM public.studies s LEFT JOIN public.trials t ON t.study_id = s.study_id AND"
-_ALL = text(f"{_OF_STUDY} true WHERE s.study_id = :s ORDER BY t.trial_id")
-_NEWER = text(
+_ALL = prepared(f"{_OF_STUDY} true WHERE s.study_id = :s ORDER BY t.trial_id")
+_NEWER = prepared(
     f"{_OF_STUDY} (t.trial_id > :after OR t.trial_id = ANY(:ids)) WHERE s.study_id = :s ORDER BY t.trial_id"
 )
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, text
 
 from storage.attempts import HELD, RECORD, LeaseLostError, recorded
+from storage.connection.prepared import prepared
 
 _OPEN = (
     f"{HELD}, open AS (SELECT t.reservation_id, t.trial_id FROM held JOIN hpo.trials t USING (reservation_id)"
@@ -133,7 +134,7 @@ def report(connection: Connection, attempt_id: int, values: Mapping[int, float])
     )
 
 
-_RECORD = text(
+_RECORD = prepared(
     f"{RECORD}, open AS (SELECT t.trial_id FROM held JOIN hpo.trials t USING (reservation_id)"
     "  JOIN public.trials o USING (trial_id) WHERE o.state = 'RUNNING'),"
     f"{_REPORT.format(condition='WHERE given.epoch IN (SELECT epoch FROM written)')}"
@@ -206,7 +207,7 @@ def _write(connection: Connection, statement: str, attempt_id: int, values: Mapp
 
 
 def _written(connection: Connection, statement: str, attempt_id: int, values: Mapping[str, Any]) -> Row[Any]:
-    found = connection.execute(text(statement), {"a": attempt_id, **values}).one()
+    found = connection.execute(prepared(statement), {"a": attempt_id, **values}).one()
     if not found.held:
         raise LeaseLostError
     return found
