@@ -60,7 +60,10 @@ class Backend(ABC):
         """Seed all random numbers; `again` in a process whose compiled functions serve a further run."""
         import keras
 
+        from objectives.backend import lazy_tensorflow
+
         keras.utils.set_random_seed(seed)
+        lazy_tensorflow.seed_at_import(seed)
 
     def keras_settings(self) -> tuple[object, ...]:
         """Return the settings of Keras that apply to all models of a process."""

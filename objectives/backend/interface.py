@@ -72,6 +72,10 @@ def before_import() -> None:
     Values that you have set stay.
     """
     postpone_parts()
+    if name() != "tensorflow":
+        from objectives.backend import lazy_tensorflow
+
+        lazy_tensorflow.postpone()
     for backend in BACKENDS.values():
         backend.before_import()
 

@@ -1,4 +1,4 @@
-"""JAX: the platform and the share of a GPU; Keras' own training step, with batches made by a compiled function."""
+"""JAX: the platform, the share of a GPU, and training steps that leave a model's state on the device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from objectives.backend.base import Backend, Batch, Steps
@@ -63,10 +64,9 @@ class Jax(Backend):
         batch: Batch | None = None,
         resident: Sequence[Any] = (),
     ) -> Steps:
-        import jax
+        from objectives.backend.jax_steps import JaxSteps
 
-        # `resident` stays an argument, because a compiled function copies the arrays that it closes over.
-        return super().training_steps(model, targets, None if batch is None else jax.jit(batch), resident)
+        return JaxSteps(model, targets, batch, resident)
 
     def training_forward(self, model: keras.Model) -> Callable[[Any], None]:
         import jax
@@ -77,13 +77,25 @@ class Jax(Backend):
         compiled = jax.jit(states)
 
         def call(inputs: Any) -> None:
-            trained, others = (
-                [variable.value for variable in variables]
-                for variables in (model.trainable_variables, model.non_trainable_variables)
-            )
-            for variable, value in zip(
-                model.non_trainable_variables, compiled(trained, others, inputs), strict=True
-            ):
+            found = compiled(*_values(model), inputs)
+            for variable, value in zip(model.non_trainable_variables, found, strict=True):
                 variable.assign(value)
 
         return call
+
+    def forward(self, model: keras.Model) -> Callable[[Any], NDArray[Any]]:
+        import jax
+
+        def outputs(trained: Any, others: Any, inputs: Any) -> Any:
+            return model.stateless_call(trained, others, inputs, training=False)[0]
+
+        compiled = jax.jit(outputs)
+        return lambda inputs: jax.tree.map(np.asarray, compiled(*_values(model), inputs))  # type: ignore[no-any-return,unused-ignore]
+
+
+def _values(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    """Return the values of the trained variables of a model, and of the others."""
+    return (
+        [one.value for one in model.trainable_variables],
+        [one.value for one in model.non_trainable_variables],
+    )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hpo.errors import ObjectiveBrokenError
 from objectives import backend
 from objectives.augment import Progress
-from objectives.backend import kernels
+from objectives.backend import step_inputs
 from objectives.base import Params, Run
 from objectives.data import inputs
 from objectives.data.splits import Data
@@ -66,10 +66,10 @@ def optimizer(params: Params, steps: int, schedule: Schedule = "cosine") -> kera
     decay = float(params.get("weight_decay", 0.0)) or None
     kind = params.get("optimizer", "adam")
     if kind == "sgd":
-        sgd = FusedSGD if kernels.available() else keras.optimizers.SGD
+        sgd = FusedSGD if step_inputs.available() else keras.optimizers.SGD
         made: keras.optimizers.Optimizer = sgd(rate, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
     elif kind == "adam":
-        adam = FusedAdam if kernels.available() else keras.optimizers.Adam
+        adam = FusedAdam if step_inputs.available() else keras.optimizers.Adam
         made = adam(rate, weight_decay=decay)
     else:
         raise ObjectiveBrokenError(
