@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -37,8 +36,7 @@ from hpo.trainer.messages import (
     Tick,
 )
 from hpo.trainer.pipe import MOST_EPOCH, TrainerPipe
-from hpo.trainer.signs_of_life import signs_of_life
-from objectives import values
+from hpo.trainer.signs_of_life import progress, signs_of_life
 from objectives.base import State
 from objectives.checked_run import CheckedRun
 from objectives.errors import RunEndedError
@@ -52,6 +50,9 @@ ORPHANED = 3
 
 class TrainerRun(CheckedRun):
     """A `Run` whose reports go to the agent and whose checkpoints go to disk."""
+
+    errors_to: int = 2
+    """File descriptor of the log, for what must not pass `sys.stderr`, which user code may have closed."""
 
     def __init__(self, pipe: TrainerPipe, start: Start) -> None:
         self.seed = start.seed
@@ -150,13 +151,7 @@ class TrainerRun(CheckedRun):
         # An agent that has not answered the last epoch is busy: the pipe is left to epochs.
         if now - self._ticked_at >= TICK_SECONDS and self._answered >= self._epoch - 1:
             self._ticked_at = now
-            fraction = values.number("done of run.tick()", done) / max(
-                values.number("total of run.tick()", total), 1.0
-            )
-            rate = values.number("images of run.tick()", images) / max(now - self._epoch_began_at, 1e-9)
-            # Only for display: a number that is not finite must not fail the trial.
-            fraction, rate = (value if math.isfinite(value) else 0.0 for value in (fraction, rate))
-            self._pipe.send(Tick(self._epoch, min(max(fraction, 0.0), 1.0), rate))
+            self._pipe.send(Tick(self._epoch, *progress(done, total, images, now - self._epoch_began_at)))
 
     def send_alive(self) -> None:
         """Report that this process is alive after its last epoch."""
@@ -232,14 +227,13 @@ class TrainerRun(CheckedRun):
         print(message, flush=True)
 
     def listen(self) -> None:
-        """Receive the agent's messages until the next attempt; end this process at once when the agent is gone."""
+        """Receive the agent's messages until the next attempt, or until the agent has closed the pipe."""
         while self._next is None:
             try:
                 message = self._pipe.receive()
             except (EOFError, OSError):
-                # With its child processes.
-                kill_group(os.getpid())
-                os._exit(ORPHANED)
+                self._on_closed()
+                return
             with self._received:
                 match message:
                     case Continue(epoch):
@@ -262,6 +256,11 @@ class TrainerRun(CheckedRun):
                     case Command.PAUSE | Command.RESUME:
                         self._paused = message is Command.PAUSE
                 self._received.notify_all()
+
+    def _on_closed(self) -> None:
+        """End this process at once, with its child processes: the agent is gone."""
+        kill_group(os.getpid())
+        os._exit(ORPHANED)
 
     def next_start(self) -> Start:
         """Wait for the attempt after this one, which has ended."""

@@ -9,21 +9,19 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NoReturn
 
-from optuna.exceptions import TrialPruned
-
-from hpo.devices.gpus import is_full
 from hpo.devices.threads import release_threads
-from hpo.errors import DiskFullError, ObjectiveBrokenError
+from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
 from hpo.trainer.checkpointing.checkpoints import CheckpointsError
 from hpo.trainer.ends.ending import END_SECONDS, end_orderly
-from hpo.trainer.ends.failures import message_of, one_line, traceback_of
+from hpo.trainer.ends.failures import message_of
+from hpo.trainer.ends.outcome import outcome_of
 from hpo.trainer.imports import ImportWatch
 from hpo.trainer.messages import Finished, Start, Started
 from hpo.trainer.output import AttemptOutput, flush_output
@@ -33,12 +31,8 @@ from hpo.trainer.run import TrainerRun
 from hpo.trainer.template.data_digest import data_digest
 from hpo.trainer.template.loading import ObjectiveLoader
 from hpo.trainer.template.messages import Preload
-from objectives import values
-from objectives.backend import is_disk_full, is_out_of_memory, may_be_out_of_memory
 from objectives.base import Objective
-from objectives.errors import DivergedError, Infeasible
 from objectives.keras_objective import KerasObjective
-from objectives.runs.figures import ConstraintViolatedError
 from objectives.spaces.choices import declared
 
 
@@ -168,36 +162,16 @@ def _report(pipe: TrainerPipe, finished: Finished) -> None:
 
 
 def _outcome(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Finished:
-    started = False
-    try:
-        objective = loaded.prepare() if loaded.prepared else _prepare(loaded, start, run)
-        started = True
-        objective.train(declared(start.params, objective.space), run)
-        run.check_end()
-    # User code may raise anything, KeyboardInterrupt and the like included; it is reported, not tried again.
-    except BaseException as exc:  # noqa: BLE001
-        if not run.begun:
-            # Another process trains it, which has trained no other.
-            flush_output()
-            os._exit(0)
-        failure = _failed(exc, start.device.gpu)
-        # Code after a loop that was ended early may find something missing, and the trial is decided.
-        excused = run.ended_early or failure.outcome is Outcome.BUG
-        if run.stop_outcome is not None and excused:
-            # User code may have closed the stream.
-            with suppress(Exception):
-                run.log("this error does not count: the trial had to end before it")
-            return Finished(run.stop_outcome)
-        if failure.outcome is Outcome.REJECTED and run.history:
-            # Its objective measured too late.
-            return replace(failure, outcome=Outcome.INFEASIBLE)
-        if started and run.resumes and failure.outcome is Outcome.BUG:
-            # The model may have been edited since, which is not the trial's fault.
-            return replace(failure, outcome=Outcome.MISFIT)
-        return failure
-    if run.ended_early and run.stop_outcome is not None:
-        return Finished(run.stop_outcome)
-    return Finished(Outcome.COMPLETE, results=run.results, value=run.value)
+    def prepare() -> Objective:
+        return loaded.prepare() if loaded.prepared else _prepare(loaded, start, run)
+
+    return outcome_of(prepare, start.params, run, _leave_to_another)
+
+
+def _leave_to_another() -> NoReturn:
+    """End the process before its attempt has begun: another one trains it, which has trained no other."""
+    flush_output()
+    os._exit(0)
 
 
 def _prepare(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Objective:
@@ -208,49 +182,6 @@ def _prepare(loaded: ObjectiveLoader, start: Start, run: TrainerRun) -> Objectiv
         # The data do not count, as in a trainer that shares them with its template.
         _limit_memory(start.memory_bytes)
     return objective
-
-
-_MEANINGS = {
-    DivergedError: Outcome.DIVERGED,
-    # Before Infeasible, which it is too.
-    ConstraintViolatedError: Outcome.REJECTED,
-    Infeasible: Outcome.INFEASIBLE,
-    TrialPruned: Outcome.PRUNED,
-}
-"""Outcomes that objectives choose by an exception."""
-
-
-def _failed(error: BaseException, gpu: str | None = None) -> Finished:
-    """Return the outcome of an exception of user code; print its traceback, except where the outcome says enough.
-
-    `gpu` is the address of the GPU that the trial had.
-    """
-    for kind, outcome in _MEANINGS.items():
-        if values.is_a(error, kind):
-            return Finished(outcome, message_of(error))
-    if type(error) in (DiskFullError, CheckpointsError):
-        return Finished(Outcome.DISK_FULL, str(error))
-    shown = traceback_of(error)
-    flush_output()
-    # Not through `sys.stderr`, which user code may have closed; the log's disk may be the one that is full.
-    with suppress(OSError):
-        os.write(2, shown.encode())
-    full = values.is_a(error, OSError) and _holds(lambda: error.errno in (errno.ENOSPC, errno.EDQUOT))  # type: ignore[attr-defined]
-    if full or _holds(lambda: is_disk_full(error)):
-        return Finished(Outcome.DISK_FULL, f"no space left: {message_of(error)}")
-    out_of_memory = _holds(lambda: is_out_of_memory(error))
-    if not out_of_memory and gpu is not None:
-        # While the error holds all that the trial has on the GPU.
-        out_of_memory = _holds(lambda: may_be_out_of_memory(error) and is_full(gpu))
-    return Finished(Outcome.OUT_OF_MEMORY if out_of_memory else Outcome.BUG, one_line(error), shown)
-
-
-def _holds(condition: Callable[[], bool]) -> bool:
-    """Return a condition on an exception whose class may raise anything; then it does not hold."""
-    try:
-        return condition()
-    except BaseException:  # noqa: BLE001
-        return False
 
 
 def _limit_memory(extra: int) -> None:

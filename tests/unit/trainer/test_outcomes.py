@@ -16,12 +16,14 @@ from optuna import TrialPruned
 
 from hpo.outcomes import Outcome
 from hpo.trainer import trainer
+from hpo.trainer.ends import outcome as outcome_module
 from hpo.trainer.messages import Continue, Epoch, Finished
 from hpo.trainer.pipe import decode, encode
 from hpo.trainer.run import TrainerRun
 from hpo.trainer.testing import prepared, start_message
 from objectives import values
 from objectives.base import Objective, Params, Run
+from objectives.device import Device
 from objectives.errors import DivergedError, Infeasible
 from tests.odd_values import ODD_ERRORS
 from tests.unit.trainer.agent_end import Agent
@@ -114,10 +116,10 @@ def test_any_exception_is_a_bug_with_a_reason(
 
 @pytest.mark.parametrize("make", ODD_ERRORS)
 def test_exception_that_cannot_be_read_ends_its_own_trial(
-    make: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch
+    agent: Agent, make: Callable[[], BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer.os, "write", lambda _descriptor, content: len(content))
-    finished = trainer._failed(make())
+    monkeypatch.setattr(outcome_module.os, "write", lambda _descriptor, content: len(content))
+    finished = outcome_module._failed(make(), agent.run())
     assert finished.outcome in (Outcome.BUG, Outcome.OUT_OF_MEMORY)
     assert finished.error
     sent = decode(encode(finished))
@@ -284,17 +286,18 @@ class CudnnError(RuntimeError):
     [("GPU-1", True, Outcome.OUT_OF_MEMORY), ("GPU-1", False, Outcome.BUG), (None, True, Outcome.BUG)],
 )
 def test_library_without_memory_for_itself_is_out_of_memory_on_a_full_gpu(
-    monkeypatch: pytest.MonkeyPatch, gpu: str | None, full: bool, outcome: Outcome
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, gpu: str | None, full: bool, outcome: Outcome
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(trainer, "is_full", lambda address: asked.append(address) or full)
-    monkeypatch.setattr(trainer.os, "write", lambda _descriptor, content: len(content))
-    assert trainer._failed(CudnnError("CUDNN_STATUS_NOT_INITIALIZED"), gpu).outcome is outcome
-    assert trainer._failed(CudnnError("CUDNN_STATUS_BAD_PARAM"), gpu).outcome is Outcome.BUG
+    monkeypatch.setattr(outcome_module, "is_full", lambda address: asked.append(address) or full)
+    monkeypatch.setattr(outcome_module.os, "write", lambda _descriptor, content: len(content))
+    run = agent.run(device=Device(gpu=gpu))
+    assert outcome_module._failed(CudnnError("CUDNN_STATUS_NOT_INITIALIZED"), run).outcome is outcome
+    assert outcome_module._failed(CudnnError("CUDNN_STATUS_BAD_PARAM"), run).outcome is Outcome.BUG
     assert asked == ([] if gpu is None else [gpu])
 
 
-def test_full_disk_that_a_library_reports_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer.os, "write", lambda _descriptor, content: len(content))
+def test_full_disk_that_a_library_reports_is_no_bug(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome_module.os, "write", lambda _descriptor, content: len(content))
     error = CudnnError("events.out; No space left on device")
-    assert trainer._failed(error).outcome is Outcome.DISK_FULL
+    assert outcome_module._failed(error, agent.run()).outcome is Outcome.DISK_FULL
