@@ -34,6 +34,10 @@ class Device:
     precision: Precision = "auto"
     """Type that layers compute in; weights, logits and the loss are always float32. `objectives.backend.precision`
     resolves "auto"."""
+    lane: int | None = None
+    """Number of its lane, where one process trains several trials at once; None: each process trains one."""
+    lanes: int = 1
+    """Number of lanes of that process."""
     owns: str = ""
     """Full description for display: `gpu 0 (1/2, 68.9 GiB), cores 0-3`."""
 

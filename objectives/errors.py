@@ -29,6 +29,10 @@ class RunEndedError(BaseException):
     """
 
 
+class SharedFailureError(Exception):
+    """What trains several lanes at once has failed: which of their trials is at fault, if one is, is not known."""
+
+
 class Infeasible(Exception):
     """No model can be made from this configuration: the trial ends as infeasible, and the sampler avoids its like."""
 

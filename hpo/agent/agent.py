@@ -192,8 +192,8 @@ class Agent(Workload[RunningAttempt]):
         if self._attempts.prefetch():
             self._view.trial_prefetched()
 
-    def release(self, slot: int, run: RunningAttempt) -> None:
-        self._attempts.release(slot, run)
+    def release(self, slot: int, run: RunningAttempt, reason: str | None = None) -> None:
+        self._attempts.release(slot, run, reason)
 
     def release_queued(self) -> None:
         self._attempts.release_prefetched()

@@ -224,7 +224,7 @@ class Probe(Workload[ProbeRun]):
             f" {formatting.counted(len(self._runs), 'slot')} busy ({reason}; see {run.printed.path}): {remedy}"
         )
 
-    def release(self, slot: int, run: ProbeRun) -> None:
+    def release(self, slot: int, run: ProbeRun, reason: str | None = None) -> None:  # noqa: ARG002
         self._supervisor.detach(slot, run)
         run.began_at = 0.0
 

@@ -110,7 +110,7 @@ class SeedRunner(Workload[SeedRun]):
             self._supervisor.start(slot, run, start)
         return not waiting and not self._supervisor.in_slots
 
-    def release(self, slot: int, run: SeedRun) -> None:
+    def release(self, slot: int, run: SeedRun, reason: str | None = None) -> None:  # noqa: ARG002
         self._supervisor.detach(slot, run)
 
     def on_started(self, slot: int, run: SeedRun, event: Started) -> None:  # noqa: ARG002

@@ -52,6 +52,8 @@ class Start:
     """Limit of the memory that the trainer allocates after the fork."""
     may_stay: bool = False
     """Whether the trainer may wait for another attempt after this one, if nothing is left of it that could matter."""
+    alone: bool = False
+    """Whether no other attempt may be trained in its process."""
     checks: bool = False
     """Whether the objective is only checked, and nothing is trained or kept."""
     code: str = ""
@@ -138,6 +140,8 @@ class Finished:
     """Value that the objective returned; None: the metric of the last epoch decides."""
     stays: bool = False
     """Whether the trainer waits for a further `Start`."""
+    shared: bool = False
+    """Whether it ended through a failure of what several lanes share, so that its trial may not be at fault."""
 
 
 @dataclass(frozen=True)

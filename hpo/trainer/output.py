@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import TextIO
 
 from hpo.files.bounded_log import BoundedLog, BoundedOutput
+from hpo.outcomes import Outcome
 from hpo.ownership import open_private
+from hpo.trainer.messages import Finished
 
 LOG_CHECK_SECONDS = 0.05
 """Seconds between two checks of the log's size."""
@@ -23,6 +26,13 @@ def flush_output() -> None:
         # User code may have closed or replaced them.
         with suppress(Exception):
             stream.flush()
+
+
+def no_log(log: str, error: OSError) -> Finished:
+    """Return the end of an attempt whose log cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = f"no space left for the log {log}" if full else f"the log cannot be written: {error}"
+    return Finished(Outcome.DISK_FULL, f"{reason}: free some space and run the same command again")
 
 
 class AttemptOutput:

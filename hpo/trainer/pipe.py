@@ -166,6 +166,7 @@ def encode(message: FromTrainer) -> bytes:
             message.results,
             message.value,
             message.stays,
+            message.shared,
         )
     return json.dumps([type(message).__name__, asdict(message)]).encode()
 
@@ -202,7 +203,8 @@ def decode(content: bytes) -> FromTrainer:
                 error, traceback = text(values["error"]), text(values["traceback"])
                 value = None if values["value"] is None else _real(values["value"])
                 results, stays = mapping(values["results"]), values.get("stays") is True
-                return Finished(Outcome(values["outcome"]), error, traceback, results, value, stays)
+                shared = values.get("shared") is True
+                return Finished(Outcome(values["outcome"]), error, traceback, results, value, stays, shared)
             case "Suggest":
                 json_to_distribution(values["distribution"])
                 return Suggest(_text(values["name"]), values["distribution"])

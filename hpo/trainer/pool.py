@@ -1,4 +1,4 @@
-"""A template and the trainers forked from it, one for each slot, as the agent sees them.
+"""A template and the trainers forked from it, one for each slot or for all lanes of a device, as the agent sees them.
 
 The pool owns every process that it starts: closing it, or the death of its own process, ends them all. It knows no
 studies and no database, so searching and retraining share it.
@@ -10,21 +10,22 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from multiprocessing import Pipe
 from multiprocessing import connection as mp_connection
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.process.process_groups import kill_group
 from hpo.trainer.ends.exits import Event, SpawnFailed
+from hpo.trainer.lanes.hosts import LaneHosts
+from hpo.trainer.lanes.pooled_host import PooledHost
 from hpo.trainer.limits import check_limits
 from hpo.trainer.messages import Finished, Start, ToTrainer
+from hpo.trainer.pooled_process import PooledProcess
 from hpo.trainer.pooled_trainer import PooledTrainer
-from hpo.trainer.template.current import MOST_UNANSWERED, CurrentTemplate, OfTrainer, StartTemplate
+from hpo.trainer.template.current import CurrentTemplate, OfTrainer, StartTemplate
 from hpo.trainer.template.messages import Exited, Fork, Forked, Load, NotForked
 from hpo.trainer.template.process import start_template
+from hpo.trainer.template.requests import Requests
 from hpo.trainer.waiting import WaitingTrainers, may_stay
 from objectives.description import Description
 from objectives.device import Device
@@ -48,11 +49,13 @@ class TrainerPool:
         """Whether no trainer may train two attempts."""
         self._waiting = WaitingTrainers()
         self._template = CurrentTemplate(load, log, start_template)
-        self._serials = count()
         self._trainers: dict[int, PooledTrainer] = {}
-        # Serials of trainers that were killed before their process ids were known.
-        self._abandoned: set[int] = set()
         self._events: deque[tuple[int, Event]] = deque()
+        # Nothing would report the exits of waiting trainers.
+        self._requests = Requests(self._template, self._processes, self._waiting.close)
+        self._hosts = LaneHosts(
+            self._requests, lambda slot, event: self._events.append((slot, event)), self._fork
+        )
 
     def __enter__(self) -> TrainerPool:
         """Start the template.
@@ -89,12 +92,20 @@ class TrainerPool:
 
     @property
     def busy(self) -> frozenset[int]:
-        """Slots with a trainer."""
-        return frozenset(self._trainers)
+        """Slots with an attempt."""
+        return self._hosts.busy | frozenset(self._trainers)
 
     def free_slots(self) -> list[int]:
-        """Return the slots without a trainer, lowest first."""
-        return [slot for slot in range(len(self.devices)) if slot not in self._trainers]
+        """Return the slots in which an attempt can be started, lowest first."""
+        busy = self.busy
+        return [
+            slot
+            for slot, device in enumerate(self.devices)
+            if slot not in busy and not self._hosts.is_blocked(slot, device)
+        ]
+
+    def _processes(self) -> list[PooledProcess]:
+        return [*self._trainers.values(), *self._hosts.processes]
 
     def describe(self, check: Callable[[], None] = lambda: None) -> Description:
         """Wait for the template's description of the objective.
@@ -114,8 +125,15 @@ class TrainerPool:
         self._template.check_loading(hung_seconds)
 
     def start(self, slot: int, start: Start) -> None:
-        """Send a free slot's attempt to the trainer that waits there, or to one that the template forks in its turn."""
-        start = replace(start, may_stay=not self.fresh_processes and may_stay(start, self.devices[slot]))
+        """Send a free slot's attempt to its lane, to the trainer that waits there, or to one that is then forked."""
+        device = self.devices[slot]
+        if device.lane is not None and not (start.alone or start.checks):
+            try:
+                self._hosts.start(slot, device, start)
+            except OSError as exc:
+                self._events.append((slot, SpawnFailed(exc.strerror or str(exc))))
+            return
+        start = replace(start, may_stay=not self.fresh_processes and may_stay(start, device))
         waiting = self._waiting.take(slot, start)
         if waiting is not None:
             self._trainers[slot] = waiting
@@ -128,13 +146,18 @@ class TrainerPool:
         except OSError as exc:
             self._events.append((slot, SpawnFailed(exc.strerror or str(exc))))
             return
-        self._trainers[slot] = PooledTrainer(
-            connection=ours, start=start, serial=next(self._serials), request_end=theirs
-        )
-        self._request_trainers()
+        fork = Fork(self._requests.serial(), self.devices[slot])
+        self._trainers[slot] = PooledTrainer(connection=ours, start=start, fork=fork, request_end=theirs)
+        self._requests.proceed()
 
     def is_forked(self, slot: int) -> bool:
-        return slot in self._trainers and self._trainers[slot].pid is not None
+        if slot in self._trainers:
+            return self._trainers[slot].pid is not None
+        return self._hosts.is_forked(slot)
+
+    def sharing(self, slot: int) -> frozenset[int]:
+        """Return the slots whose attempts are trained by the process of a slot's attempt, this one included."""
+        return self._hosts.sharing(slot) | {slot}
 
     def replace_template(self) -> None:
         """Kill a template that no longer answers; another one is started, and trainers continue."""
@@ -145,17 +168,22 @@ class TrainerPool:
         if slot in self._trainers:
             with suppress(OSError):
                 self._trainers[slot].connection.send(message)
+        else:
+            self._hosts.send(slot, message)
 
     def kill(self, slot: int) -> None:
-        """Kill a trainer and the processes it has started; no event follows."""
+        """Kill a trainer and the processes it has started, or end the attempt of a lane; no event follows."""
         trainer = self._trainers.pop(slot, None)
-        if trainer is None:
-            return
-        if trainer.unanswered:
-            self._abandoned.add(trainer.serial)
-        elif trainer.status is None:
-            trainer.kill()
-        trainer.close()
+        if trainer is not None:
+            self._requests.abandon(trainer)
+        else:
+            self._hosts.kill(slot)
+
+    def kill_all(self) -> None:
+        """Kill all trainers and the processes they have started, at once; no event follows."""
+        for slot in list(self._trainers):
+            self.kill(slot)
+        self._hosts.close()
 
     def truncate_log(self) -> None:
         """Bound the template's log; `wait` does so too."""
@@ -173,58 +201,32 @@ class TrainerPool:
         return events
 
     def close(self) -> None:
-        for slot in list(self._trainers):
-            self.kill(slot)
+        self.kill_all()
         self._waiting.close()
         self._template.close()
 
-    def _request_trainers(self) -> None:
-        """Request trainers from the template in the order of their starts, as many as may be unanswered."""
-        if self._template.importing:
-            return
-        unanswered = len(self._abandoned) + sum(trainer.unanswered for trainer in self._trainers.values())
-        for slot, trainer in list(self._trainers.items()):
-            if unanswered >= MOST_UNANSWERED:
-                return
-            if trainer.request_end is not None:
-                self._request(Fork(trainer.serial, self.devices[slot]), trainer, trainer.request_end)
-                unanswered += 1
-
-    def _request(self, fork: Fork, trainer: PooledTrainer, theirs: Connection) -> None:
-        """Request a trainer from the template, and start another template if it has died."""
-        with theirs:
-            for attempt in (1, 2):
-                try:
-                    self._template.request(fork, theirs)
-                    break
-                except OSError:
-                    if attempt == 1:
-                        self._template_died()
-        trainer.request_end = None
-        # A template that died with the request has closed the pipe: the trainer then counts as dead.
-        with suppress(OSError):
-            trainer.connection.send(trainer.start)
-
     def _poll(self, timeout: float) -> None:
         waiting: list[Any] = [one.connection for one in self._trainers.values() if one.closed_at is None]
-        waiting += self._waiting.connections
+        waiting += [*self._waiting.connections, *self._hosts.connections]
         if self._template.connection is not None:
             waiting.append(self._template.connection)
-        if any(trainer.orphan or trainer.closed_at is not None for trainer in self._trainers.values()):
+        closed = any(trainer.orphan or trainer.closed_at is not None for trainer in self._trainers.values())
+        if closed or self._hosts.waits:
             timeout = min(timeout, POLL_SECONDS)
         ready = set(mp_connection.wait(waiting, timeout))
         self._waiting.drop_ready(ready)
         # The template first: it reports the exit of a trainer whose pipe has closed.
         if self._template.connection in ready:
             self._receive_from_template()
-            self._request_trainers()
+            self._requests.proceed()
         for slot, trainer in list(self._trainers.items()):
             if trainer.connection in ready and self._trainers.get(slot) is trainer:
                 self._receive_from(slot, trainer)
-        for slot, trainer in list(self._trainers.items()):
+        self._hosts.receive(ready)
+        for process in self._processes():
             # A template that imports modules reports exits late.
-            if trainer.has_exited and (trainer.orphan or not self._template.importing):
-                self._reap(slot, trainer)
+            if process.has_exited and (process.orphan or not self._template.importing):
+                self._reap(process)
         self.truncate_log()
 
     def _receive_from_template(self) -> None:
@@ -232,36 +234,27 @@ class TrainerPool:
             for message in self._template.receive():
                 self._on_template(message)
         except (EOFError, OSError):
-            self._template_died()
+            self._requests.lose_template()
 
     def _on_template(self, message: OfTrainer) -> None:
         match message:
-            case Forked(serial, pid):
-                if serial in self._abandoned:
-                    self._abandoned.discard(serial)
-                    kill_group(pid)
-                for trainer in self._trainers.values():
-                    trainer.pid = pid if trainer.serial == serial else trainer.pid
+            case Forked():
+                self._requests.note_forked(message)
             case NotForked(serial, reason):
-                self._abandoned.discard(serial)
-                for slot in [slot for slot, one in self._trainers.items() if one.serial == serial]:
-                    self._remove(slot, SpawnFailed(reason))
+                self._requests.note_refused(serial)
+                for process in self._requests.of_serial(serial):
+                    self._refuse(process, reason)
             case Exited(pid, status):
                 self._waiting.drop_process(pid)
-                for slot, trainer in [pair for pair in self._trainers.items() if pair[1].pid == pid]:
-                    trainer.status = status
-                    self._reap(slot, trainer)
+                for process in [one for one in self._processes() if one.pid == pid]:
+                    process.status = status
+                    self._reap(process)
 
-    def _template_died(self) -> None:
-        """Start another template; running trainers continue without one."""
-        # Nothing would report their exits.
-        self._waiting.close()
-        has_requests = any(trainer.unanswered for trainer in self._trainers.values())
-        for trainer in self._trainers.values():
-            # The next template gets the requests that this one has not got.
-            trainer.orphan = trainer.orphan or trainer.request_end is None
-        self._abandoned.clear()
-        self._template.replace_dead(has_requests=has_requests)
+    def _refuse(self, process: PooledProcess, reason: str) -> None:
+        if isinstance(process, PooledHost):
+            self._hosts.refuse(process, reason)
+        for slot in [slot for slot, one in self._trainers.items() if one is process]:
+            self._remove(slot, SpawnFailed(reason))
 
     def _receive_from(self, slot: int, trainer: PooledTrainer) -> None:
         for message in trainer.receive():
@@ -276,7 +269,14 @@ class TrainerPool:
                     trainer.connection.close()
                 return
 
-    def _reap(self, slot: int, trainer: PooledTrainer) -> None:
+    def _reap(self, process: PooledProcess) -> None:
+        """Note the end of a process."""
+        if isinstance(process, PooledHost):
+            self._hosts.reap(process)
+        for slot, trainer in [pair for pair in self._trainers.items() if pair[1] is process]:
+            self._reap_trainer(slot, trainer)
+
+    def _reap_trainer(self, slot: int, trainer: PooledTrainer) -> None:
         """Read the last messages of a trainer that has ended, and kill the processes it has left."""
         if trainer.status != 0:
             trainer.kill()
@@ -291,7 +291,7 @@ class TrainerPool:
         elif trainer.pid is None:
             self._remove(slot, SpawnFailed("its template ended"))
         else:
-            self._remove(slot, trainer.exited(self._trainers.values()))
+            self._remove(slot, trainer.exited(self._processes()))
 
     def _remove(self, slot: int, event: Event) -> None:
         self._events.append((slot, event))

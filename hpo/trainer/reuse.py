@@ -150,7 +150,7 @@ class Reuse:
         self._loaded.drop()
         objective = self._loaded.prepare()
         assert isinstance(objective, KerasObjective)
-        memory = _private_bytes()
+        memory = private_bytes()
         self._memory = self._memory or memory
         return (
             objective.keeps_program()
@@ -170,6 +170,7 @@ def _attributes(objective: KerasObjective) -> dict[str, str | None]:
     return found | {"_data": fingerprint(arrays)}
 
 
-def _private_bytes() -> int:
+def private_bytes() -> int:
+    """Return the memory that this process shares with no file."""
     pages = Path("/proc/self/statm").read_text().split()
     return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Generic
 
 from hpo.errors import ObjectiveBrokenError, StorageUnreachableError
@@ -15,8 +16,9 @@ from hpo.outcomes import Outcome
 from hpo.process.listening_clock import ListeningClock
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
-from hpo.trainer.ends.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import Blame, Event, SpawnFailed, TrainerExited
 from hpo.trainer.ends.overdue import OverdueTrainers
+from hpo.trainer.ends.shared_ends import SharedEnds
 from hpo.trainer.first_step import FirstStepWatch
 from hpo.trainer.messages import (
     Annotate,
@@ -73,7 +75,8 @@ class Supervisor(Generic[R]):
         self._events: list[tuple[int, R, Event]] = []
         self._retry_at = 0.0
         self._first_step = FirstStepWatch()
-        self._overdue = OverdueTrainers(pool, self.in_slots, hung_seconds)
+        self._shared_ends = SharedEnds()
+        self._overdue = OverdueTrainers(pool, self.in_slots, hung_seconds, self._shared_ends)
         self._clock = ListeningClock()
         self.listened_at = 0.0
         """Time when events of trainers were last read, by a clock that leaves out the time in which none could be."""
@@ -111,7 +114,8 @@ class Supervisor(Generic[R]):
         run.ending_at = None
         run.progressed()
         self.in_slots[slot] = run
-        self.pool.start(slot, start)
+        run.place = start.checkpoints
+        self.pool.start(slot, replace(start, alone=self._shared_ends.trains_alone(run)))
         run.heard_at = self._clock.now()
 
     def send(self, slot: int, run: R, message: ToTrainer) -> None:
@@ -132,8 +136,7 @@ class Supervisor(Generic[R]):
 
     def kill_all(self) -> None:
         """Kill all trainers; their runs stay in their slots."""
-        for slot in self.in_slots:
-            self.pool.kill(slot)
+        self.pool.kill_all()
 
     def pause(self, *, paused: bool) -> None:
         """Make all trainers wait at their next batch, or resume them."""
@@ -263,6 +266,8 @@ class Supervisor(Generic[R]):
                     self.send(slot, run, answer)
             case Annotate() | Constrain() | Measure():
                 work.on_annotated(slot, run, event)
+            case Finished() if event.shared:
+                self._shared_ends.end(work, slot, run, event.error, blamed=True)
             case Finished():
                 work.on_finished(slot, run, event)
             case TrainerExited():
@@ -285,5 +290,7 @@ class Supervisor(Generic[R]):
         if run.pruned or run.preempted:
             log.warning(f"{exited.reason}, after it was asked to end", extra=run.context)
             work.on_killed(slot, run)
-            return
-        work.on_lost(slot, run, exited.reason, outcome)
+        elif exited.blame is Blame.OWN:
+            work.on_lost(slot, run, exited.reason, outcome)
+        else:
+            self._shared_ends.end(work, slot, run, exited.reason, blamed=exited.blame is Blame.SHARED)

@@ -75,6 +75,8 @@ class FakePool:
     """Attempts that were started, in order."""
     sent: list[tuple[int, ToTrainer]] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
+    shared: frozenset[int] = frozenset()
+    """Slots that one process serves."""
     templates_replaced: int = 0
     endings: dict[Command, list[Event]] = field(
         default_factory=lambda: {
@@ -137,6 +139,13 @@ class FakePool:
     def kill(self, slot: int) -> None:
         if self._trainers.pop(slot, None) is not None:
             self.killed.append(slot)
+
+    def sharing(self, slot: int) -> frozenset[int]:
+        return frozenset({slot, *(self.shared if slot in self.shared else ())})
+
+    def kill_all(self) -> None:
+        for slot in list(self._trainers):
+            self.kill(slot)
 
     def check_loading(self, hung_seconds: float) -> None:
         """Do nothing: the fake template has loaded everything."""

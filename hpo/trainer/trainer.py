@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import signal
@@ -24,7 +23,7 @@ from hpo.trainer.ends.failures import message_of
 from hpo.trainer.ends.outcome import outcome_of
 from hpo.trainer.imports import ImportWatch
 from hpo.trainer.messages import Finished, Start, Started
-from hpo.trainer.output import AttemptOutput, flush_output
+from hpo.trainer.output import AttemptOutput, flush_output, no_log
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.reuse import Reuse
 from hpo.trainer.run import TrainerRun
@@ -65,9 +64,7 @@ def _redirect(output: AttemptOutput, pipe: TrainerPipe, start: Start) -> None:
     try:
         output.redirect(start.log)
     except OSError as exc:
-        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = f"no space left for the log {start.log}" if full else f"the log cannot be written: {exc}"
-        pipe.send(Finished(Outcome.DISK_FULL, f"{reason}: free some space and run the same command again"))
+        pipe.send(no_log(start.log, exc))
         os._exit(0)
 
 

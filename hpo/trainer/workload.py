@@ -42,6 +42,8 @@ class SupervisedRun:
     """Whether its trainer was asked to end because the trial is pruned."""
     ending_at: float | None = None
     """Monotonic time since which it was to end, as it was asked to: only code after its loop runs."""
+    place: str = ""
+    """Folder of its checkpoints, which all attempts of a trial share."""
     detached: bool = False
     """Whether the run has left its slot, so that later events of its trainer do not count."""
     epoch: int = 0
@@ -118,7 +120,7 @@ class Workload(ABC, Generic[R]):
         self.release(slot, run)
 
     @abstractmethod
-    def release(self, slot: int, run: R) -> None:
+    def release(self, slot: int, run: R, reason: str | None = None) -> None:
         """Give a run back that ended through no fault of its own; it must be detached."""
 
     def release_queued(self) -> None:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from hpo.trainer.messages import FromTrainer
@@ -26,6 +27,14 @@ class SpawnFailed:
     reason: str
 
 
+class Blame(Enum):
+    """Whether an attempt may be at fault for the end of its process."""
+
+    OWN = "it was the only attempt of the process"
+    SHARED = "one of several attempts may be"
+    NONE = "the process was ended because of another attempt"
+
+
 @dataclass(frozen=True)
 class TrainerExited:
     """A trainer exited without a `Finished`."""
@@ -35,6 +44,7 @@ class TrainerExited:
     """Exit code, or minus the signal; None if unknown."""
     out_of_memory: bool = False
     """Whether the kernel has probably killed it because memory ran out."""
+    blame: Blame = Blame.OWN
 
     @property
     def crashed(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import NoReturn
 
@@ -22,15 +22,19 @@ from hpo.trainer.run import TrainerRun
 from objectives import values
 from objectives.backend import is_disk_full, is_out_of_memory, may_be_out_of_memory
 from objectives.base import Objective, Params
-from objectives.errors import DivergedError, Infeasible
+from objectives.errors import DivergedError, Infeasible, SharedFailureError
 from objectives.runs.figures import ConstraintViolatedError
 from objectives.spaces.choices import declared
 
 
 def outcome_of(
-    prepare: Callable[[], Objective], params: Params, run: TrainerRun, leave: Callable[[], NoReturn]
+    prepare: Callable[[], Objective],
+    params: Params,
+    run: TrainerRun,
+    leave: Callable[[], NoReturn],
+    place: AbstractContextManager[object] | None = None,
 ) -> Finished:
-    """Train a configuration with the objective that `prepare` returns, and return its end.
+    """Train a configuration with the objective that `prepare` returns, in the context `place`, and return its end.
 
     `leave` is called if another process has to train it, which ends this one.
     """
@@ -38,12 +42,17 @@ def outcome_of(
     try:
         objective = prepare()
         started = True
-        objective.train(declared(params, objective.space), run)
+        with place or nullcontext():
+            objective.train(declared(params, objective.space), run)
         run.check_end()
     # User code may raise anything, KeyboardInterrupt and the like included; it is reported, not tried again.
     except BaseException as exc:  # noqa: BLE001
         if not run.begun:
             leave()
+        if isinstance(exc, SharedFailureError):
+            # In the log of each of them.
+            run.log(message_of(exc))
+            return Finished(Outcome.PREEMPTED, message_of(exc), shared=True)
         failure = _failed(exc, run)
         # Code after a loop that was ended early may find something missing, and the trial is decided.
         excused = run.ended_early or failure.outcome is Outcome.BUG

@@ -6,6 +6,7 @@ import logging
 from typing import Generic
 
 from hpo.outcomes import Outcome
+from hpo.trainer.ends.shared_ends import SharedEnds
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.workload import R, Workload
 
@@ -18,17 +19,20 @@ ENDING_SECONDS = 10.0
 class OverdueTrainers(Generic[R]):
     """Ends the trainers of a pool that are overdue."""
 
-    def __init__(self, pool: TrainerPool, in_slots: dict[int, R], hung_seconds: float) -> None:
+    def __init__(
+        self, pool: TrainerPool, in_slots: dict[int, R], hung_seconds: float, shared_ends: SharedEnds
+    ) -> None:
         self._pool = pool
         self._in_slots = in_slots
         self._hung_seconds = hung_seconds
+        self._shared_ends = shared_ends
 
     def end_silent(self, work: Workload[R], listened_at: float) -> None:
         """Kill trainers that had been silent for too long when this process last listened."""
         limit = self._hung_seconds
-        for slot, run in list(self._in_slots.items()):
-            if listened_at - run.heard_at <= limit:
-                continue
+        silent = {slot: run for slot, run in self._in_slots.items() if listened_at - run.heard_at > limit}
+        together = {slot for slot in silent if len(self._pool.sharing(slot) & silent.keys()) > 1}
+        for slot, run in silent.items():
             forked = self._pool.is_forked(slot)
             if not forked:
                 self._pool.replace_template()
@@ -36,6 +40,9 @@ class OverdueTrainers(Generic[R]):
             if forked and (run.pruned or run.preempted):
                 log.warning(f"no progress for {limit:.0f} s, after it was asked to end", extra=run.context)
                 work.on_killed(slot, run)
+            elif forked and slot in together:
+                reason = f"no progress for {limit:.0f} s of several trials of its process"
+                self._shared_ends.end(work, slot, run, reason, blamed=True)
             elif forked:
                 work.on_lost(slot, run, f"no progress for {limit:.0f} s", Outcome.HUNG)
             else:

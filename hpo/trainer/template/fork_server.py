@@ -180,6 +180,7 @@ def _load(agent: Connection) -> ObjectiveLoader | None:
         return None
     # Here, or every trainer would import it again.
     from hpo.trainer import trainer  # noqa: F401
+    from hpo.trainer.lanes import host  # noqa: F401
 
     data = loaded.describe_data()
     notes = tuple(map(text, process.notes))
@@ -249,11 +250,12 @@ def _fork(
         end_with_agent(guard)
         for wake_end in wake:
             os.close(wake_end)
+        from hpo.trainer.lanes.host import host
         from hpo.trainer.trainer import train
         from objectives.backend import bind
 
         bind(request.device)
-        train(Connection(descriptor), loaded)
+        (host if request.lanes else train)(Connection(descriptor), loaded)
     except BaseException:  # noqa: BLE001 - a fork must never return into the template's loop
         with suppress(Exception):
             traceback.print_exc()

@@ -104,6 +104,8 @@ class Fork:
     serial: int
     """Number of the request, because slots are used again."""
     device: Device
+    lanes: bool = False
+    """Whether it trains several attempts at once: then its connection is that of a lane host."""
 
 
 @dataclass(frozen=True)

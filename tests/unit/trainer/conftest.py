@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from hpo.trainer import pool as pool_module
-from hpo.trainer import pooled_trainer
+from hpo.trainer import pooled_process
 from hpo.trainer.template import current as current_template
+from hpo.trainer.template import requests
 from tests.unit.trainer.agent_end import PATIENCE, Agent
 from tests.unit.trainer.pool_host import Host
 
@@ -40,12 +41,12 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     host = Host(tmp_path, 2)
     monkeypatch.setattr(pool_module, "POLL_SECONDS", 0.0)
-    for module in (pool_module, pooled_trainer):
+    for module in (requests, pooled_process):
         monkeypatch.setattr(module, "kill_group", host.killed.append)
-    monkeypatch.setattr(pooled_trainer, "oom_kills", lambda: host.oom_kills)
-    for module in (current_template, pooled_trainer):
+    monkeypatch.setattr(pooled_process, "oom_kills", lambda: host.oom_kills)
+    for module in (current_template, pooled_process):
         monkeypatch.setattr(module, "STATUS_SECONDS", 0.0)
-    monkeypatch.setattr(pooled_trainer, "is_running", lambda pid: pid in host.running)
+    monkeypatch.setattr(pooled_process, "is_running", lambda pid: pid in host.running)
     with host.pool:
         yield host
     for template in host.templates:

@@ -1,0 +1,1 @@
+"""Processes that train several attempts at once, each in a lane."""

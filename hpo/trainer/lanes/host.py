@@ -1,0 +1,226 @@
+"""The process of a lane host: it trains several attempts at once, each in a thread with a pipe and a log of its own.
+
+It is forked from the template as trainers are. An attempt ends alone: when it has its outcome, or when its agent
+closes its pipe. The process ends with its agent, or is killed by it.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from typing import NoReturn
+
+from hpo.devices.threads import release_threads
+from hpo.outcomes import Outcome
+from hpo.process.process_groups import kill_group
+from hpo.trainer.checkpointing.checkpoints import CheckpointsError
+from hpo.trainer.ends.outcome import outcome_of
+from hpo.trainer.lanes.lane_run import LaneRun
+from hpo.trainer.lanes.messages import Ask, Begin, Freed, FromHost, Refused, Shape, Train, encode
+from hpo.trainer.lanes.output import LaneOutput
+from hpo.trainer.lanes.places import NotInLanesError, Places, Threads
+from hpo.trainer.messages import Finished, Start, Started
+from hpo.trainer.output import no_log
+from hpo.trainer.pipe import TrainerPipe
+from hpo.trainer.reuse import private_bytes
+from hpo.trainer.run import ORPHANED
+from hpo.trainer.template.loading import ObjectiveLoader
+from objectives.base import Objective
+
+MOST_GROWTH_BYTES = 2**30
+"""Growth of the private memory since the end of the first attempt with which a host retires."""
+
+ATTEMPTS_PER_LANE = 100
+"""Number of attempts for each lane after which a host retires, whatever its memory is."""
+
+
+def host(connection: Connection, loaded: ObjectiveLoader) -> NoReturn:
+    """Train the attempts that the agent sends until it is gone."""
+    begin: Begin = connection.recv()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if begin.device.cores and hasattr(os, "sched_setaffinity"):
+        with suppress(OSError):
+            os.sched_setaffinity(0, begin.device.cores)
+    release_threads(begin.device.threads)
+    output = LaneOutput()
+    output.install()
+    lanes = LaneHost(connection, lambda: loaded.prepare_in_trainer(begin.device), begin.lanes, output)
+    with suppress(EOFError, OSError):
+        lanes.serve()
+    # The agent is gone: with all child processes.
+    kill_group(os.getpid())
+    os._exit(ORPHANED)
+
+
+class LaneHost:
+    """The lanes of this process; the thread that calls `serve` listens to the agent."""
+
+    def __init__(
+        self,
+        control: Connection,
+        prepare: Callable[[], Objective],
+        lanes: int,
+        output: LaneOutput,
+        places: Callable[[Objective, int], Places] = lambda objective, lanes: Threads(),  # noqa: ARG005
+    ) -> None:
+        self._control = control
+        self._prepare = prepare
+        self._lanes = lanes
+        self._output = output
+        self._places_of = places
+        self._sending = threading.Lock()
+        self._threads: dict[int, threading.Thread] = {}
+        self._attempts = 0
+        self._memory = 0
+        self._objective: Objective | None = None
+        self._places: Places = Threads()
+        self._problem: BaseException | None = None
+
+    def serve(self) -> None:
+        """Load the objective, then follow the agent; raise EOFError or OSError when it is gone."""
+        try:
+            self._objective = self._prepare()
+            self._places = self._places_of(self._objective, self._lanes)
+        # Each attempt reports it as its own failure.
+        except BaseException as exc:  # noqa: BLE001 - user code may raise anything
+            self._problem = exc
+        while True:
+            message: Train | Ask = self._control.recv()
+            match message:
+                case Train(lane):
+                    connection = Connection(reduction.recv_handle(self._control))
+                    before = self._threads.get(lane)
+                    thread = threading.Thread(
+                        target=self._train,
+                        args=(message, connection, before),
+                        name=f"lane {lane}",
+                        daemon=True,
+                    )
+                    self._threads[lane] = thread
+                    thread.start()
+                case Ask():
+                    self._send(Shape(message.number, self._shape(message)))
+
+    def _send(self, message: FromHost) -> None:
+        # An agent that is gone is noticed by the thread that listens to it.
+        with self._sending, suppress(OSError):
+            self._control.send_bytes(encode(message))
+
+    def _shape(self, question: Ask) -> str:
+        # Code of the objective may raise anything; its attempt reports it.
+        with suppress(Exception):
+            if self._objective is not None:
+                return self._places.shape(self._objective, question.params, question.epochs)
+        return ""
+
+    def _train(self, train: Train, connection: Connection, before: threading.Thread | None) -> None:
+        """Train an attempt in its lane, once the one before has left it."""
+        if before is not None:
+            before.join()
+        left = threading.Event()
+        refusal = ""
+        try:
+            self._attempt(train.lane, connection, left)
+        except NotInLanesError as exc:
+            refusal = str(exc) or "it cannot be trained next to others"
+        except (EOFError, OSError):
+            # The agent has closed the pipe.
+            pass
+        # No attempt may keep its lane for ever.
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+        finally:
+            left.set()
+        self._send(Refused(train.number, refusal) if refusal else Freed(train.number, self._retires()))
+
+    def _attempt(self, lane: int, connection: Connection, left: threading.Event) -> None:
+        """Train the attempt that the agent sends on this pipe, and report its outcome.
+
+        Raises:
+            NotInLanesError: another process has to train it; nothing was reported.
+            EOFError, OSError: the agent has closed the pipe.
+        """
+        start: Start = connection.recv()
+        pipe = TrainerPipe(connection)
+        with ExitStack() as stack:
+            try:
+                log = stack.enter_context(self._output.to(start.log))
+            except OSError as exc:
+                finished = no_log(start.log, exc)
+            else:
+                place = self._place(lane, start)
+                finished = self._outcome(start, place, connection, pipe, log, left)
+        pipe.send(finished)
+
+    def _place(self, lane: int, start: Start) -> AbstractContextManager[object]:
+        if self._objective is None:
+            return nullcontext()
+        try:
+            shape = self._places.shape(self._objective, start.params, start.epochs)
+        except NotInLanesError:
+            raise
+        # Training it fails in the same way, and reports it.
+        except BaseException:  # noqa: BLE001 - user code may raise anything
+            return nullcontext()
+        return self._places.lane(shape, lane)
+
+    def _outcome(
+        self,
+        start: Start,
+        place: AbstractContextManager[object],
+        connection: Connection,
+        pipe: TrainerPipe,
+        log: int,
+        left: threading.Event,
+    ) -> Finished:
+        """Train from the last checkpoint, if there is one, until the trial or the attempt ends."""
+        try:
+            run = LaneRun(pipe, start, log)
+            pipe.send(Started(os.getpid(), len(run.history), run.history))
+            threading.Thread(
+                target=_listen, args=(run, connection, left), name="listener", daemon=True
+            ).start()
+            if (saved := run.earlier_outcome) is not None:
+                return Finished(saved.outcome, saved.error, saved.traceback, saved.results, saved.value)
+            finished = outcome_of(self._own_objective, start.params, run, _cannot_leave, place)
+            run.save_outcome(finished)
+        except CheckpointsError as exc:
+            return Finished(Outcome.DISK_FULL, str(exc))
+        except MemoryError as exc:
+            return Finished(Outcome.OUT_OF_MEMORY, f"there is no memory for the checkpoint: {exc}")
+        return finished
+
+    def _own_objective(self) -> Objective:
+        """Return the objective for one attempt, whose attributes the others do not see."""
+        if self._objective is None:
+            assert self._problem is not None
+            raise self._problem
+        return copy.copy(self._objective)
+
+    def _retires(self) -> bool:
+        with self._sending:
+            self._attempts += 1
+            memory = private_bytes() if sys.platform.startswith("linux") else 0
+            self._memory = self._memory or memory
+            grown = memory - self._memory > MOST_GROWTH_BYTES
+            return grown or self._attempts >= ATTEMPTS_PER_LANE * self._lanes
+
+
+def _listen(run: LaneRun, connection: Connection, left: threading.Event) -> None:
+    run.listen()
+    # Not before: another file could get its descriptor while the attempt still writes to it.
+    left.wait()
+    connection.close()
+
+
+def _cannot_leave() -> NoReturn:
+    raise AssertionError("an attempt in a lane has begun")

@@ -1,0 +1,41 @@
+"""What the lanes of a process share: the program that trains all lanes of one shape, or nothing but the process."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from objectives.base import Objective, Params
+
+
+class NotInLanesError(Exception):
+    """A configuration cannot be trained next to others in one process; the message is the reason."""
+
+
+class Places(Protocol):
+    """Lanes of a process by the shapes of what they train."""
+
+    def shape(self, objective: Objective, params: Params, epochs: int | None) -> str:
+        """Return the shape of a configuration: those of one shape are trained by one program.
+
+        Raises:
+            NotInLanesError: it is to be trained in a process of its own.
+        """
+        ...
+
+    def lane(self, shape: str, index: int) -> AbstractContextManager[object]:
+        """Return the context in which the thread of a lane trains a configuration of this shape.
+
+        It raises a SharedFailureError if what the lanes of this shape share has failed.
+        """
+        ...
+
+
+class Threads:
+    """Lanes that are threads only, of objectives that need no program."""
+
+    def shape(self, objective: Objective, params: Params, epochs: int | None) -> str:  # noqa: ARG002 - as any places
+        return "any"
+
+    def lane(self, shape: str, index: int) -> AbstractContextManager[object]:  # noqa: ARG002
+        return nullcontext()
