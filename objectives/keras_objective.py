@@ -223,8 +223,12 @@ class KerasObjective(Objective):
         if self._data is None:
             self.prepare(DataOptions(), run.final)
         assert self._data is not None
-        backend.configure(run.device, run.seed, again=self._programs is not None)
+        lane = backend.lane.current()
+        programs = self._programs if lane is None else lane.programs
         from objectives.training import loop
 
-        objective, own = switches.applied(self, params, self.space, KerasObjective)
-        loop.train(objective, own, self._data, run, self._programs)
+        with backend.alone():
+            backend.configure(run.device, run.seed, again=programs is not None)
+            objective, own = switches.applied(self, params, self.space, KerasObjective)
+            trial = loop.begin(objective, own, self._data, run, programs)
+        trial.train()

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import keras
 
 Arrays = tuple[NDArray[Any], ...]
-Steps = Callable[[Arrays], dict[str, float]]
+Steps = Callable[[Arrays], Mapping[str, float]]
 """Function that trains on k batches, arrays of k each, in order; returns the model's metrics since its last
-`reset_metrics()`."""
+`reset_metrics()`, whose reading may wait until the batches are trained."""
 Batch = Callable[..., tuple[Any, Any]]
 """Function that makes inputs and targets of one batch on the device, given the batch's entry of each array."""
 
@@ -120,6 +120,14 @@ class Backend(ABC):
             return {key: float(value) for key, value in logs.items()}
 
         return steps
+
+    @property
+    def ahead(self) -> int:
+        """Number of further calls of training steps that may be begun before the metrics of one are read."""
+        return 0
+
+    def collect(self, model: keras.Model) -> None:  # noqa: B027 - optional hook
+        """Give the model the state that its training steps have reached; called before anything else reads it."""
 
     def training_forward(self, model: keras.Model) -> Callable[[Any], None]:
         """Return the model as in training, compiled, which changes its states alone, such as moving statistics."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from objectives.backend import lane as lanes
 from objectives.backend.base import Backend, Batch, Steps
 from objectives.device import Device
 
@@ -64,17 +65,30 @@ class Jax(Backend):
         batch: Batch | None = None,
         resident: Sequence[Any] = (),
     ) -> Steps:
+        if (lane := lanes.current()) is not None:
+            return lane.training_steps(model, targets, batch, resident)
         from objectives.backend.jax_steps import JaxSteps
 
         return JaxSteps(model, targets, batch, resident)
 
+    @property
+    def ahead(self) -> int:
+        # The program of the lanes has the next batches of a lane before the last ones are trained.
+        return 0 if lanes.current() is None else 1
+
+    def collect(self, model: keras.Model) -> None:
+        if (lane := lanes.current()) is not None:
+            lane.collect(model)
+
     def training_forward(self, model: keras.Model) -> Callable[[Any], None]:
         import jax
+
+        lane = lanes.current()
 
         def states(trained: Any, others: Any, inputs: Any) -> Any:
             return model.stateless_call(trained, others, inputs, training=True)[1]
 
-        compiled = jax.jit(states)
+        compiled = jax.jit(states) if lane is None else lane.forward(model, training=True)
 
         def call(inputs: Any) -> None:
             found = compiled(*_values(model), inputs)
@@ -89,7 +103,8 @@ class Jax(Backend):
         def outputs(trained: Any, others: Any, inputs: Any) -> Any:
             return model.stateless_call(trained, others, inputs, training=False)[0]
 
-        compiled = jax.jit(outputs)
+        lane = lanes.current()
+        compiled = jax.jit(outputs) if lane is None else lane.forward(model, training=False)
         return lambda inputs: jax.tree.map(np.asarray, compiled(*_values(model), inputs))  # type: ignore[no-any-return,unused-ignore]
 
 

@@ -32,7 +32,7 @@ class JaxSteps:
     def __init__(
         self, model: keras.Model, targets: NDArray[Any], batch: Batch | None, resident: Sequence[Any]
     ) -> None:
-        _build(model, targets)
+        build(model, targets)
         self._model = model
         self._inputs = step_inputs.inputs_of(model)
         # Arguments of the step, because a compiled function copies the arrays that it closes over.
@@ -72,13 +72,7 @@ class JaxSteps:
         return {name: float(value) for name, value in self._model.get_metrics_result().items()}
 
     def _variables(self) -> State:
-        model = self._model
-        return (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-            model.metrics_variables,
-        )
+        return variables(self._model)
 
     def _taken(self) -> State:
         """Return the state of the model, in arrays that nothing else uses.
@@ -108,7 +102,17 @@ class JaxSteps:
         )
 
 
-def _build(model: keras.Model, targets: NDArray[Any]) -> None:
+def variables(model: keras.Model) -> State:
+    """Return the variables of a built model in the order of `State`."""
+    return (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+
+
+def build(model: keras.Model, targets: NDArray[Any]) -> None:
     """Make the variables of the optimizer and of the metrics, which no step can make.
 
     Keras makes those of metrics when they are first used.

@@ -1,7 +1,7 @@
 """TensorFlow kernels that Keras does not use, and sums arranged so that its fast kernels can compute them.
 
-Call the functions only if `available()`. `docs/explanation/performance.md` has the measured speed-ups and
-processors. Importing this module imports no backend.
+Call the functions only if `available()`, but for `dropout`, which JAX has too. `docs/explanation/performance.md` has
+the measured speed-ups and processors. Importing this module imports no backend.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def dropout_inputs(rate: float) -> tuple[float, float]:
 
 
 def dropout(x: Any, dropped: Any, scale: Any, seeds: keras.random.SeedGenerator) -> Any:
-    """Zero a share of the elements, and scale up the rest, given `dropout_inputs` as scalars."""
+    """Zero a share of the elements, and scale up the rest, given `dropout_inputs` as scalars; also on JAX."""
+    if interface.name() == "jax":
+        return _jax_dropout(x, dropped, scale, seeds)
     import tensorflow as tf
 
     size, shape = (
@@ -81,6 +83,16 @@ def dropout(x: Any, dropped: Any, scale: Any, seeds: keras.random.SeedGenerator)
     # Through a signed type: no kernel casts a float to 16 bits without a sign.
     kept = bits >= tf.cast(tf.cast(dropped, tf.int32), tf.uint16)
     return tf.where(kept, x * tf.cast(scale, x.dtype), tf.zeros([], x.dtype))
+
+
+def _jax_dropout(x: Any, dropped: Any, scale: Any, seeds: keras.random.SeedGenerator) -> Any:
+    import jax
+
+    bits = jax.random.bits(seeds.next(), x.shape, "uint16")
+    # Compared as floats, which hold all levels exactly: the numbers may be constants or arguments of the step.
+    kept = bits.astype("float32") >= dropped
+    scaled = x * jax.numpy.asarray(scale, x.dtype)
+    return jax.numpy.where(kept, scaled, jax.numpy.zeros([], x.dtype))
 
 
 def takes_patches(x: Any, kernel: Any, stride: int) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
 import numpy as np
 
 from objectives import backend
+from objectives.augment import Augmentation, Mixing
 from objectives.base import Run
 from objectives.training import batches, identity, layers, model_figures
 from objectives.training.batches import Variation
@@ -22,7 +24,7 @@ from objectives.training.programs import Program, Programs
 def program_of(
     programs: Programs,
     stock: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
+    optimizers: Callable[[], keras.optimizers.Optimizer],
     judge: Judge,
     run: Run,
     variation: Variation,
@@ -30,26 +32,62 @@ def program_of(
 ) -> Program:
     """Return the program that trains a model; measure the model if the study asks for its figures.
 
+    `optimizers` makes an optimizer at each call.
+
     Raises:
         FreshProcessError: a process that has trained no other has to train it.
         Infeasible: a figure violates a constraint of the study.
     """
-    precision, data = backend.precision(run.device), judge.task.data
+    precision, data, optimizer = backend.precision(run.device), judge.task.data, optimizers()
 
     def make() -> Program:
         with unchanged_random_state():
             model = _compiled(stock, precision, optimizer, judge, run, variation)
+        if lane is not None:
+            model.optimizer.build(model.trainable_variables)
         steps = batches.host_steps(model, data, variation) if run.device.gpu is None else None
         return Program(model=model, steps=steps, forward=backend.current().forward(model))
 
-    key = None
+    def another_model() -> keras.Model:
+        with unchanged_random_state():
+            return _compiled(stock, precision, optimizers(), judge, run, variation)
+
+    key, lane = None, backend.lane.current()
     if programs.keeps:
-        traced = (*_compiled_with(judge, variation), batches.types(data, variation))
-        settings = precision, batch_size, backend.current().keras_settings()
-        key = identity.identity(stock, optimizer, *settings, *traced)
+        with suppress(identity.UnknownError):
+            key = key_of(stock, optimizer, judge, variation, batch_size, precision)
+        if lane is not None:
+            lane.admit(lane_shape(key, variation), another_model)
         programs.admit(key, stock)
     model_figures.measure(run, stock)
     return programs.program(key, stock, optimizer, make)
+
+
+def key_of(
+    stock: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    judge: Judge,
+    variation: Variation,
+    batch_size: int,
+    precision: str,
+) -> str:
+    """Return the identity of the program that trains a model.
+
+    Raises:
+        UnknownError: it has none, and why.
+    """
+    traced = (*_compiled_with(judge, variation), batches.types(judge.task.data, variation))
+    settings = precision, batch_size, backend.current().keras_settings()
+    return identity.compared(stock, optimizer, *settings, *traced)
+
+
+def lane_shape(key: str | None, variation: Variation) -> str | None:
+    """Return the identity of a program that also changes the images, as one on a GPU does; None if it has none."""
+    known = (Augmentation, Mixing, type(None))
+    if key is None or not {type(variation.augmentation), type(variation.mixing)}.issubset(known):
+        return None
+    found = f"{key} {variation.augmentation} {variation.mixing}"
+    return hashlib.blake2b(found.encode(), digest_size=16).hexdigest()
 
 
 @contextmanager

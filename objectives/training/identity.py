@@ -71,12 +71,26 @@ def identity(model: keras.Model, optimizer: keras.optimizers.Optimizer, *setting
 
     `settings` are the others that are traced into it, such as the loss.
     """
-    # A setting may be any object, whose class may raise anything.
+    try:
+        return compared(model, optimizer, *settings)
+    except UnknownError:
+        return None
+
+
+def compared(model: keras.Model, optimizer: keras.optimizers.Optimizer, *settings: Any) -> str:
+    """Return the identity of the program that trains a model.
+
+    Raises:
+        UnknownError: it has none; the message names the part that cannot be compared.
+    """
     try:
         _check_code()
         found = (_model(model, outermost=True), _optimizer(optimizer), _canonical(settings))
-    except Exception:  # noqa: BLE001
-        return None
+    except UnknownError:
+        raise
+    # A setting may be any object, whose class may raise anything.
+    except Exception as exc:
+        raise UnknownError("a setting of the model, the optimizer or the loss") from exc
     return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
 
 
@@ -87,7 +101,7 @@ def rates(model: keras.Model) -> list[keras.layers.Dropout]:
 
 def _model(model: keras.Model, *, outermost: bool) -> Any:
     if not _is_stock_model(model):
-        raise UnknownError
+        raise UnknownError(f"the model of {type(model)}")
     inputs = set(map(id, rates(model) if outermost else ()))
     for operation in _operations(model):
         _check_plain(operation)
@@ -133,15 +147,14 @@ def _check_plain(operation: Any) -> None:
     cls = type(operation)
     known = cls in _LAYERS or _is_stock_model(operation) or cls.__module__.startswith("keras.src.ops.")
     if not known or not {"call", "__call__", "compute_output_spec"}.isdisjoint(vars(operation)):
-        raise UnknownError
+        raise UnknownError(f"the layer {getattr(operation, 'name', '')!r} of {cls}")
 
 
 def _layer(layer: keras.layers.Layer, *, with_rate: bool) -> Any:
     if _is_stock_model(layer):
         return _model(layer, outermost=False)
     if isinstance(layer, keras.layers.Normalization) and not layer.input_mean:
-        # Its statistics are in no configuration.
-        raise UnknownError
+        raise UnknownError(f"the layer {layer.name!r}, whose statistics are in no configuration")
     for name, value in vars(layer).items():
         if name.endswith(("activation", "_regularizer", "_constraint")):
             _canonical(value)
@@ -154,7 +167,7 @@ def _layer(layer: keras.layers.Layer, *, with_rate: bool) -> Any:
 
 def _optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
     if not isinstance(optimizer, _OPTIMIZERS) or optimizer.built:
-        raise UnknownError
+        raise UnknownError(f"the optimizer of {type(optimizer)}")
     found = [_class(type(optimizer)), optimizer.weight_decay is None]
     for name, value in sorted(vars(optimizer).items()):
         if name == "_learning_rate":
@@ -170,7 +183,7 @@ def _schedule(optimizer: Any) -> Any:
         return _class(type(schedule))
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return _class(type(schedule)), _canonical(schedule.get_config())
-    raise UnknownError
+    raise UnknownError(f"the learning rate of {type(schedule)}")
 
 
 def _canonical(value: Any) -> Any:
@@ -219,7 +232,7 @@ def _object(value: Any) -> Any:
 def _function(function: Callable[..., Any]) -> Any:
     """Return the name of a function of Keras or of this package, with the values that it closes over."""
     if not _is_own(function.__module__):
-        raise UnknownError
+        raise UnknownError(f"the function {function.__qualname__} of {function.__module__}")
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     return function.__module__, function.__qualname__, _canonical(cells), _canonical(function.__defaults__)
 

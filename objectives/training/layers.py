@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from objectives.backend import kernels
+from objectives.backend import kernels, lane_convolutions, step_inputs
 from objectives.backend.step_inputs import StepInputs
 
 
@@ -56,7 +56,7 @@ class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
         self.step_inputs.assign(kernels.dropout_inputs(rate))
 
     def call(self, inputs: Any, training: bool | None = False) -> Any:
-        if not (training and reads_rate(self) and kernels.available()):
+        if not (training and reads_rate(self) and step_inputs.available()):
             return super().call(inputs, training=training)
         dropped, scale = self.step_inputs.read()
         return kernels.dropout(inputs, dropped, scale, self.seed_generator)
@@ -68,17 +68,16 @@ def reads_rate(layer: keras.layers.Dropout) -> bool:
 
 
 class PatchConvolution(keras.layers.Conv2D):  # type: ignore[misc]
-    """A convolution whose filter gradient is one matrix product where the image is small."""
+    """A convolution whose filter gradient is one matrix product where the image is small; in lanes, see there."""
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         plain = (
-            self.padding == "same"
-            and self.data_format == "channels_last"
-            and self.groups == 1
-            and tuple(self.dilation_rate) == (1, 1)
-            and len(set(self.strides)) == 1
+            self.data_format == "channels_last" and self.groups == 1 and tuple(self.dilation_rate) == (1, 1)
         )
-        if plain and kernels.available():
+        if plain and lane_convolutions.in_lanes():
+            inputs, kernel = (keras.ops.cast(value, self.compute_dtype) for value in (inputs, kernel))
+            return lane_convolutions.convolution(inputs, kernel, self.strides, self.padding)
+        if plain and self.padding == "same" and len(set(self.strides)) == 1 and kernels.available():
             inputs, kernel = (keras.ops.cast(value, self.compute_dtype) for value in (inputs, kernel))
             if kernels.takes_patches(inputs, kernel, self.strides[0]):
                 return kernels.convolution(inputs, kernel, self.strides[0])

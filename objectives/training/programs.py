@@ -9,8 +9,8 @@ build, and dropout rates, weight decay and schedule to those of the configuratio
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
@@ -73,6 +73,19 @@ def _numbers_of_names() -> dict[str, int]:
     return {}
 
 
+@contextmanager
+def unnumbered_names() -> Iterator[None]:
+    """Let Keras name layers in this block as in a thread that has named none, and go on as before afterwards."""
+    numbers = _numbers_of_names()
+    before = dict(numbers)
+    numbers.clear()
+    try:
+        yield
+    finally:
+        numbers.clear()
+        numbers.update(before)
+
+
 def _dropouts(model: keras.Model) -> list[FastDropout]:
     return [layer for layer in model.layers if isinstance(layer, FastDropout) and layers.reads_rate(layer)]
 
@@ -80,8 +93,11 @@ def _dropouts(model: keras.Model) -> list[FastDropout]:
 class Programs:
     """The programs that one process keeps for its later runs."""
 
-    def __init__(self, most: int = MOST_PROGRAMS) -> None:
-        """`most` is the number of programs to keep; 0 in a process of one run."""
+    def __init__(self, most: int = MOST_PROGRAMS, names: Mapping[str, int] | None = None) -> None:
+        """`most` is the number of programs to keep; 0 in a process of one run.
+
+        `names` are Keras' counts of names with which each run begins; None: those of this thread now.
+        """
         self.keeps = most > 0
         self._most = most
         self.reusable = True
@@ -90,7 +106,7 @@ class Programs:
         self._runs = 0
         self._layers: WeakSet[keras.layers.Layer] = WeakSet()
         """Layers of the models that runs have built."""
-        self._names = dict(_numbers_of_names())
+        self._names = dict(_numbers_of_names() if names is None else names)
 
     def begin(self) -> None:
         """Let Keras name the layers of the next model as in a process that has built none before it."""

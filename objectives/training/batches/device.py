@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -60,7 +60,7 @@ def resident(model: keras.Model, data: Data, variation: Variation) -> Advance:
 
     def advance(
         chosen: NDArray[np.int64], generators: Sequence[np.random.Generator], progress: Progress = FIRST
-    ) -> dict[str, float]:
+    ) -> Mapping[str, float]:
         return steps((chosen.astype(np.int32), *_stacked(variation, chosen, generators, progress)))
 
     return advance
@@ -90,9 +90,9 @@ def streamed(model: keras.Model, data: Data, variation: Variation) -> Advance:
 
     def advance(
         chosen: NDArray[np.int64], generators: Sequence[np.random.Generator], progress: Progress = FIRST
-    ) -> dict[str, float]:
+    ) -> Mapping[str, float]:
         size = max(1, STREAMED_BYTES // max(1, chosen.shape[1] * bytes_of_row))
-        found: dict[str, float] = {}
+        found: Mapping[str, float] = {}
         for start in range(0, len(chosen), size):
             part = slice(start, start + size)
             changes = _stacked(variation, chosen[part], generators[part], progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from objectives.data.splits import Data
 
 FIRST = Progress()
-Advance = Callable[[NDArray[np.int64], Sequence[np.random.Generator], Progress], dict[str, float]]
+Advance = Callable[[NDArray[np.int64], Sequence[np.random.Generator], Progress], Mapping[str, float]]
 """Function that trains on k batches, given the indices of their images (k, batch), a generator for each batch's
-changes and the place of the epoch in the run; returns the model's metrics since its last `reset_metrics()`."""
+changes and the place of the epoch in the run; returns the model's metrics, as `Steps` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def hosted(model: keras.Model, data: Data, variation: Variation, made_before: St
 
     def advance(
         chosen: NDArray[np.int64], generators: Sequence[np.random.Generator], progress: Progress = FIRST
-    ) -> dict[str, float]:
+    ) -> Mapping[str, float]:
         for request in requests:
             request(chosen)
         inputs = [array[chosen] for array in arrays.values()]

@@ -15,7 +15,7 @@ import keras
 from objectives import backend
 from objectives.augment import Augmentation
 from objectives.backend.base import Steps
-from objectives.training.batches.device import bytes_of, resident, streamed
+from objectives.training.batches.device import bytes_of, resident, streamed, upload
 from objectives.training.batches.host import Advance, Variation, has_text, hosted
 
 if TYPE_CHECKING:
@@ -46,19 +46,35 @@ def advancing(
     steps: Steps | None = None,
 ) -> Advance:
     """Return the function that trains a compiled model; `steps` are its `host_steps`, made before."""
-    place, reason = placed(model, data, variation, run.device, batch_size)
+    lane = backend.lane.current()
+
+    def found() -> tuple[Place, str]:
+        return _with_upload(model, data, variation, run.device, batch_size)
+
+    # One program serves all lanes, whose examples lie in one place.
+    place, reason = found() if lane is None else lane.decide(found)
     if place == "gpu":
-        try:
-            return resident(model, data, variation)
-        except Exception as exc:
-            # Another process may have taken the memory.
-            if not backend.is_out_of_memory(exc):
-                raise
-            place, reason = "streamed", "the GPU has no room for them now"
+        return resident(model, data, variation)
     if place == "streamed":
         run.log(f"training examples are streamed to the GPU: {reason}")
         return streamed(model, data, variation)
     return hosted(model, data, variation, steps)
+
+
+def _with_upload(
+    model: keras.Model, data: Data, variation: Variation, device: Device, batch_size: int
+) -> tuple[Place, str]:
+    """Return what `placed` returns, once the examples lie there."""
+    place, reason = placed(model, data, variation, device, batch_size)
+    if place == "gpu":
+        try:
+            upload(data)
+        except Exception as exc:
+            # Another process may have taken the memory.
+            if not backend.is_out_of_memory(exc):
+                raise
+            return "streamed", "the GPU has no room for them now"
+    return place, reason
 
 
 def placed(
@@ -75,7 +91,8 @@ def placed(
     if room is None:
         reason = f"they take {_gib(size)}, and the memory of the GPU is unknown"
         return ("gpu", "") if size <= UNKNOWN_BYTES else ("streamed", reason)
-    need = training_bytes(model, batch_size)
+    lane = backend.lane.current()
+    need = training_bytes(model, batch_size) * (1 if lane is None else lane.width)
     if size > min(room - need, MOST_SHARE * room):
         model_needs = f" and the model about {_gib(need)}"
         return "streamed", f"they take {_gib(size)}{model_needs}, and the slot has {_gib(room)}"

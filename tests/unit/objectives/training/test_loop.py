@@ -19,7 +19,7 @@ from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.tasks.classes import cross_entropy
-from objectives.training import loop
+from objectives.training import epochs
 from tests.unit.objectives.training.tabular import CLASSIFIED
 
 EPOCHS = 4
@@ -121,7 +121,7 @@ def test_run_that_goes_on_after_its_end_begins_a_new_schedule(digits, whole_run)
 
 
 def test_chunk_size_does_not_change_results(digits, whole_run, monkeypatch):
-    monkeypatch.setattr(loop, "CHUNK_STEPS", 1)
+    monkeypatch.setattr(epochs, "CHUNK_STEPS", 1)
     run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16, stop_after=1)
     digits.train(PARAMS, run)
     assert len(run.ticks) == 25
@@ -131,7 +131,7 @@ def test_chunk_size_does_not_change_results(digits, whole_run, monkeypatch):
 def test_small_data_set_is_passed_through_several_times_in_an_epoch(monkeypatch):
     orders = []
     monkeypatch.setattr(
-        loop._Training,
+        epochs.Training,
         "_train",
         lambda training, epoch, _, part: (
             orders.append(training._ordered(part, epoch)) or {"loss": 0.0, "accuracy": 0.0}

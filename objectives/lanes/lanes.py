@@ -1,0 +1,157 @@
+"""Lanes: the places of several trials of one shape in one process, each trained by a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.backend import jax_steps
+from objectives.backend import lane as current_lane
+from objectives.backend.base import Arrays, Batch, Steps
+from objectives.backend.lane import Decision
+from objectives.lanes import executor, program
+from objectives.lanes.executor import Executor
+from objectives.lanes.inference import Inference
+from objectives.lanes.work import Chunk
+from objectives.training.programs import Programs
+
+
+class Lanes:
+    """Trains up to `width` trials of one shape in one program of JAX.
+
+    Each trial is trained by a thread, in a lane that no other trains in:
+
+        with Lanes(width=4) as lanes:
+            # in the thread of a trial
+            with lanes.lane(0):
+                objective.train(params, run)
+
+    The first trial sets the shape. A trial of another one raises a FreshProcessError before its first epoch, and so
+    does one whose shape cannot be told (`shape_of`). An error of one trial, or a loss that is not finite, ends this
+    trial alone. If the program itself fails, as for want of memory, all trials raise `LanesClosedError` from its error.
+    """
+
+    def __init__(self, width: int) -> None:
+        """Make empty lanes in the process that trains; nothing is compiled before the first batch."""
+        if width < 1:
+            raise ValueError(f"a number of lanes is at least 1, not {width}")
+        self.width = width
+        self._executor = Executor(width)
+        self._inference = Inference()
+        # Keras keeps it by thread.
+        self._policy = keras.config.dtype_policy()
+        self._lanes = [_Lane(self._executor, self._inference, index) for index in range(width)]
+
+    @property
+    def shape(self) -> str | None:
+        """Shape of the trials, as `shape_of` returns it; None before the first one."""
+        return self._executor.shape
+
+    @property
+    def fullness(self) -> float:
+        """Mean share of the lanes that a step has trained, from 0 to 1; 0 before the first step."""
+        return self._executor.trained / max(1, self._executor.steps * self.width)
+
+    @contextmanager
+    def lane(self, index: int) -> Iterator[None]:
+        """Let objectives train in lane `index` in this thread, one trial after another; then leave the lane empty.
+
+        Raises:
+            ValueError: another thread trains in it.
+            LanesClosedError: the lanes are closed.
+        """
+        lane = self._lanes[index]
+        with executor.entered(self._executor, index, lane):
+            keras.config.set_dtype_policy(self._policy)
+            try:
+                yield
+            except BaseException:
+                lane.forget()
+                raise
+
+    def close(self) -> None:
+        """End the executor's thread; trials that still train raise `LanesClosedError`."""
+        self._executor.close()
+
+    def __enter__(self) -> Lanes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Metrics(Mapping[str, float]):
+    """The metrics of one lane's batches; reading one waits for them."""
+
+    def __init__(self, chunk: Chunk, lane: int) -> None:
+        self._chunk, self._lane = chunk, lane
+
+    def __getitem__(self, name: str) -> float:
+        return float(np.asarray(self._chunk.metrics.result()[name])[self._lane])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._chunk.metrics.result())
+
+    def __len__(self) -> int:
+        return len(self._chunk.metrics.result())
+
+
+class _Lane(current_lane.Lane):
+    def __init__(self, executor: Executor, inference: Inference, index: int) -> None:
+        self._executor, self._inference = executor, inference
+        self._slot, self.width = executor.slots[index], executor.width
+        self._random: Any = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Keep no model of a trial that was interrupted in any place."""
+        # Keras counts names by thread; a lane's trials may come in several.
+        self.programs, self._random = Programs(most=1, names={}), None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with current_lane.apart():
+            if self._random is not None:
+                current_lane.set_random(self._random)
+            try:
+                yield
+            finally:
+                self._random = current_lane.random_state()
+
+    def admit(self, shape: str | None, make: Callable[[], keras.Model]) -> None:
+        self._executor.admit(shape, make)
+        self._inference.begin(make)
+
+    def decide(self, make: Callable[[], Decision]) -> Decision:
+        return self._executor.decide(make)
+
+    def training_steps(
+        self, model: keras.Model, targets: NDArray[Any], batch: Batch | None, resident: Sequence[Any]
+    ) -> Steps:
+        jax_steps.build(model, targets)
+        self._executor.begin(targets, batch, resident)
+
+        def steps(arrays: Arrays) -> Mapping[str, float]:
+            chunk = Chunk(arrays)
+            self._executor.submit(self._slot, chunk, lambda: (program.values(model), program.numbers(model)))
+            return _Metrics(chunk, self._slot.index)
+
+        return steps
+
+    def collect(self, model: keras.Model) -> None:
+        found = self._executor.collect(self._slot)
+        if found is not None:
+            for part, new in zip(jax_steps.variables(model), found, strict=True):
+                for variable, value in zip(part, new, strict=True):
+                    variable.assign(value)
+
+    def forward(self, model: keras.Model, *, training: bool) -> Callable[..., Any]:
+        return self._inference.function(model, training=training)

@@ -1,0 +1,111 @@
+"""The program of a shape: one training step of all lanes, and the state of their models, stacked on the device."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.backend import jax_steps, lane_convolutions, step_inputs
+from objectives.backend.base import Batch
+from objectives.backend.jax_steps import State
+
+BLOCK_STEPS = 8
+"""Number of steps in one call where that pays."""
+
+
+def values(model: keras.Model) -> State:
+    return tuple([one.value for one in part] for part in jax_steps.variables(model))
+
+
+def numbers(model: keras.Model) -> list[NDArray[np.float32]]:
+    """Return the numbers that a step reads of a model's configuration, those of its optimizer and of its dropouts."""
+    return [one.array() for one in step_inputs.inputs_of(model)]
+
+
+class LaneProgram:
+    """Trains one batch of each active lane in a call; lanes that are not active keep their state.
+
+    Only one thread may use it. The model that it is traced from belongs to it alone.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        targets: NDArray[Any],
+        batch: Batch | None,
+        resident: Sequence[Any],
+        width: int,
+    ) -> None:
+        """Trace nothing yet. `batch` and `resident` are those of `Backend.training_steps`."""
+        jax_steps.build(model, targets)
+        self._model, self._batch, self._resident, self._width = model, batch, list(resident), width
+        self._inputs = step_inputs.inputs_of(model)
+        self._initial = values(model)
+        self._numbers = [np.stack([one] * width) for one in numbers(model)]
+        self._state: State = jax.tree.map(
+            lambda one: jnp.broadcast_to(one[None], (width, *one.shape)).copy(), self._initial
+        )
+        stepped = jax.vmap(self._one, in_axes=(0, 0, 0, None, 0))
+        self._step = jax.jit(stepped, donate_argnums=0)
+        self._block = jax.jit(functools.partial(_scanned, stepped), donate_argnums=0)
+        self._put = jax.jit(_put, donate_argnums=0)
+        self._take = jax.jit(lambda state, lane: jax.tree.map(lambda one: one[lane], state))
+
+    def _one(self, state: State, given: Any, active: Any, resident: Any, arrays: Any) -> tuple[State, Any]:
+        """Train one lane on one batch: Keras' own step, with the numbers of the lane's configuration."""
+        with step_inputs.given(self._inputs, given):
+            made = arrays if self._batch is None else self._batch(*resident, *arrays)
+            logs, new = self._model.train_step(state, tuple(made))
+        kept = jax.tree.map(
+            lambda mine, before: jnp.where(active, mine, before), tuple(map(list, new)), state
+        )
+        return kept, logs
+
+    def train(self, active: NDArray[np.bool_], arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
+        """Begin to train on one batch of each lane, arrays (lanes, batch, …); return the metrics (lanes,) to be."""
+        return self._called(self._step, active, arrays)
+
+    def train_block(self, active: NDArray[np.bool_], arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
+        """Begin to train on several batches of each lane, arrays (steps, lanes, batch, …)."""
+        return self._called(self._block, active, arrays)
+
+    def _called(self, function: Any, active: Any, arrays: Any) -> dict[str, Any]:
+        with lane_convolutions.traced():
+            self._state, logs = function(self._state, self._numbers, active, self._resident, tuple(arrays))
+        return dict(logs)
+
+    def put(self, lane: int, found: State, own: Sequence[NDArray[np.float32]]) -> None:
+        """Give a lane the values and the numbers of a model of this shape."""
+        # New arrays, because a call that has not ended yet may read the old ones.
+        self._numbers = [one.copy() for one in self._numbers]
+        for one, new in zip(self._numbers, own, strict=True):
+            one[lane] = new
+        self._state = self._put(self._state, found, lane)
+
+    def take(self, lane: int) -> State:
+        """Return the values of a lane, to be when its steps have ended."""
+        found: State = self._take(self._state, lane)
+        return found
+
+    def reset(self, lane: int) -> None:
+        """Give a lane a finite state, so that it computes with nothing that its last trial has left."""
+        self._state = self._put(self._state, self._initial, lane)
+
+
+def _put(state: State, found: State, lane: Any) -> State:
+    return jax.tree.map(lambda all_lanes, one: all_lanes.at[lane].set(one), state, found)  # type: ignore[no-any-return,unused-ignore]
+
+
+def _scanned(stepped: Any, state: State, given: Any, active: Any, resident: Any, arrays: Any) -> Any:
+    def body(state: State, batches: Any) -> tuple[State, Any]:
+        return stepped(state, given, active, resident, batches)  # type: ignore[no-any-return]
+
+    state, logs = jax.lax.scan(body, state, arrays)
+    return state, {name: values[-1] for name, values in logs.items()}

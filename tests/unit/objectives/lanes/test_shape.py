@@ -1,0 +1,101 @@
+"""Shapes are those of programs: numbers that a step reads change none, all else does."""
+
+from __future__ import annotations
+
+import random
+
+import keras
+import numpy as np
+import pytest
+
+from objectives import backend
+
+if backend.name() != "jax":
+    pytest.skip("lanes need JAX: KERAS_BACKEND=jax", allow_module_level=True)
+
+from objectives.augment import Augmentation
+from objectives.base import DataOptions, Objective
+from objectives.lanes.shape import NotLanedError, refusal, shape_of
+from objectives.shipped.digits_cnn import DigitsCNN
+
+ADAM = {**DigitsCNN.first[0], "weight_decay": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def digits() -> DigitsCNN:
+    objective = DigitsCNN()
+    objective.prepare(DataOptions(limit=100), final=False)
+    return objective
+
+
+def _of(cls: type[DigitsCNN], digits: DigitsCNN) -> DigitsCNN:
+    objective = cls()
+    objective._data, objective._options = digits._data, digits._options
+    return objective
+
+
+def test_numbers_change_no_shape_and_parts_of_the_program_do(digits):
+    shape = shape_of(digits, ADAM)
+    assert shape_of(digits, {**ADAM, "learning_rate": 0.1, "dropout": 0.5, "weight_decay": 1e-6}) == shape
+    others = [{**ADAM, "batch_size": 64}, {**ADAM, "optimizer": "sgd"}, {**ADAM, "dropout": 0.0}]
+    assert len({shape, *(shape_of(digits, one) for one in others)}) == 4
+
+    class Shifted(DigitsCNN):
+        augmentation = Augmentation(shift=1)
+
+    class Smoothed(DigitsCNN):
+        label_smoothing = 0.1
+
+    assert len({shape, *(shape_of(_of(cls, digits), ADAM) for cls in (Shifted, Smoothed))}) == 3
+
+
+def test_shape_leaves_generators_and_names_as_they_were(digits):
+    name = keras.layers.Dense(3).name
+    random.seed(1)
+    np.random.seed(1)
+    expected = random.Random(1).random(), np.random.RandomState(1).random()
+    shapes = {shape_of(digits, ADAM), shape_of(digits, ADAM)}
+    assert len(shapes) == 1
+    assert (random.random(), np.random.random()) == expected
+    counts = [int(f"{one}_0".split("_")[1]) for one in (name, keras.layers.Dense(3).name)]
+    assert counts[1] == counts[0] + 1
+
+
+def test_reasons_name_the_part_that_has_no_shape(digits):
+    class OwnLayer(keras.layers.Dense):
+        pass
+
+    class OwnModel(DigitsCNN):
+        def build(self, _, data):
+            inputs = keras.Input(data.input_shape)
+            x = keras.layers.Flatten()(inputs)
+            return keras.Model(inputs, OwnLayer(data.output_size, name="mine")(x))
+
+    class OwnOptimizer(DigitsCNN):
+        def optimizer(self, *_):
+            return keras.optimizers.Lion()
+
+    class OwnAugmentation(DigitsCNN):
+        class Noise(Augmentation):
+            pass
+
+        augmentation = Noise()
+
+    for cls, reason in (
+        (OwnModel, "layer 'mine'"),
+        (OwnOptimizer, "Lion"),
+        (OwnAugmentation, "augmentation is a class of your own"),
+    ):
+        with pytest.raises(NotLanedError, match=reason):
+            shape_of(_of(cls, digits), ADAM)
+
+
+def test_objective_that_trains_by_itself_has_no_lanes(digits, monkeypatch):
+    class Own(Objective):
+        def train(self, params, run):
+            pass
+
+    assert refusal(digits) is None
+    assert "trains by a method of its own" in str(refusal(Own()))
+    monkeypatch.setattr(backend, "name", lambda: "tensorflow")
+    assert "need JAX" in str(refusal(digits))
