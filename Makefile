@@ -10,7 +10,7 @@ COMPOSE := $(VENV)/compose/bin/docker-compose
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-integrations unit soak chaos compose bench lint format docs lock clean
+.PHONY: help install demo test test-gpu test-integrations unit soak chaos compose bench lint format docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ unit: install ## Only the fast tests
 test-integrations: install ## TensorBoard, MLflow, W&B in offline mode, and ONNX Runtime themselves
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra mlflow --extra onnx --extra tensorboard --extra tflite --extra wandb
 	$(BIN)/pytest tests/integrations tests/unit/models/test_export.py
+
+test-gpu: install ## The tests that need JAX and a GPU (without one, those that JAX alone can run)
+	$(BIN)/pytest -m gpu tests/gpu
 
 soak: install ## Before a release: an outage of a minute, and 200 trials under faults: make soak SECONDS=600 SEED=1
 	$(BIN)/pytest -m soak tests/acceptance

@@ -1,0 +1,1 @@
+"""Tests that need a GPU, or JAX: `make test-gpu`; by default they are deselected."""

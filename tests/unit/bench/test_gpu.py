@@ -1,0 +1,117 @@
+"""The measurement on a GPU, with commands made up here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.gpu import parts, studies
+from bench.gpu.images import SHAPES, made_up, provide
+from bench.gpu.parts import PARTS, Bench, Sizes
+from bench.gpu.studies import Ended, steady_rate
+from bench.report import Report
+
+
+def test_rate_counts_epochs_while_all_trials_train():
+    # The first compiles until 10, the second until 12; the first ends at 20, the second at 24.
+    ends = [(0, 1, 10.0), (0, 2, 14.0), (0, 3, 20.0), (1, 1, 12.0), (1, 2, 18.0), (1, 3, 24.0)]
+    assert steady_rate(ends, 1000) == pytest.approx(3 * 1000 / 8)
+
+
+@pytest.mark.parametrize("ends", [[], [(0, 1, 10.0)], [(0, 1, 10.0), (0, 2, 12.0), (1, 1, 13.0)]])
+def test_no_rate_without_epochs_after_compilation(ends: list[tuple[int, int, float]]):
+    assert steady_rate(ends, 1000) is None
+
+
+def test_missing_images_are_made_up(tmp_path: Path):
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "mnist.npz").write_bytes(b"real")
+    assert provide(tmp_path / "data", given, small=True) == {"mnist"}
+    assert (tmp_path / "data" / "mnist.npz").read_bytes() == b"real"
+    assert (tmp_path / "data" / "cifar10.npz").stat().st_size > 10**6
+
+
+def test_made_up_images_have_the_shape_of_the_data_set():
+    train, test, shape = SHAPES["cifar10"]
+    arrays = made_up("cifar10", 100)
+    assert (arrays["x_train"].shape, arrays["x_test"].shape) == (
+        (train // 100, *shape),
+        (test // 100, *shape),
+    )
+    assert {str(arrays["x_train"].dtype), len(set(arrays["y_test"]))} == {"uint8", 10}
+
+
+class Commands:
+    """Commands that end at once, and the studies that they leave."""
+
+    def __init__(self, lanes: bool) -> None:
+        self.lanes = lanes
+        self.given: list[tuple[str, ...]] = []
+
+    def hpo(self, _sandbox: object, *arguments: object, seconds: float, **_: object) -> Ended:
+        assert seconds > 0
+        self.given.append(tuple(map(str, arguments)))
+        return Ended(0, 10.0, "done")
+
+    def option(self, name: str) -> list[str]:
+        """Return the values of an option of all launches."""
+        return [
+            given[given.index(name) + 1] for given in self.given if given[0] == "launch" and name in given
+        ]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    commands = Commands(lanes=request.param)
+    monkeypatch.setattr(studies, "hpo", commands.hpo)
+    monkeypatch.setattr(studies, "offers", lambda *_: commands.lanes)
+    monkeypatch.setattr(studies, "epochs", lambda *_: [(0, 1, 1.0), (0, 2, 2.0), (0, 3, 3.0)])
+    monkeypatch.setattr(studies, "status", lambda _, study: {"finished": 2 if "alone" in study else 10})
+    monkeypatch.setattr(studies, "read_summary", lambda *_: {})
+    monkeypatch.setattr(parts, "provide", lambda *_: {"cifar10", "mnist"})
+    # Restored afterwards, whatever the bench makes of it.
+    monkeypatch.setenv("HPO_DATA_DIR", "")
+    report = Report("gpu", "Measurements on a GPU", quick=True, commit="c")
+    sandbox: Any = type("Sandbox", (), {"folder": tmp_path})()
+    made = Bench(sandbox=sandbox, report=report, output=tmp_path / "out", sizes=Sizes.small(), seconds=450.0)
+    made.commands = commands  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.mark.parametrize("bench", [False], indirect=True)
+def test_lanes_are_skipped_with_a_line_where_there_are_none(bench: Any):
+    for part in ("rates", "search", "retrain"):
+        bench.run(part)
+    assert bench.commands.option("--lanes") == []
+    text = bench.report.markdown()
+    assert "hpo launch --help has no option --lanes" in text
+    assert "2 processes instead" in text
+    written = json.loads((bench.output / "gpu-quick.json").read_text())
+    assert [table["title"] for table in written["tables"]][:2] == [
+        "mnist-cnn: training images a second",
+        "cifar-resnet: training images a second",
+    ]
+
+
+@pytest.mark.parametrize("bench", [True], indirect=True)
+def test_lanes_are_measured_where_there_are_some(bench: Any):
+    for part in ("rates", "search", "retrain"):
+        bench.run(part)
+    assert {"1", "2", "auto"} == {*bench.commands.option("--lanes")}
+    assert bench.report.raw["rate-mnist-cnn-lanes-2"]["images/s"] == 128.0
+    bench.goals()
+    (goals,) = (table.rows for table in bench.report.tables if table.title == "Goals")
+    assert [row["measured"] for row in goals][:2] == [5.0, 1.0]
+
+
+@pytest.mark.parametrize("bench", [True], indirect=True)
+def test_parts_after_the_end_are_skipped(bench: Any):
+    bench.seconds = 0.0
+    for part in PARTS:
+        bench.run(part)
+    assert bench.commands.given == []
+    assert bench.report.notes == [f"{part}: skipped, because the time is over." for part in PARTS]
