@@ -93,17 +93,18 @@ def flops_per_image(objective: KerasObjective) -> float:
 
 
 def main() -> None:
-    """Print the peak of this machine, and the operations of an image of each objective."""
+    """Print the peak of this machine, and the operations of an image of each objective, as soon as each is known."""
     from objectives.base import DataOptions
     from objectives.shipped.cifar_resnet import CifarResNet
     from objectives.shipped.mnist_cnn import MnistCNN
 
     found = peak("--small" in sys.argv)
+    print(json.dumps(found), flush=True)
     for name, cls in {"mnist-cnn": MnistCNN, "cifar-resnet": CifarResNet}.items():
         objective = cls()
         objective.prepare(DataOptions(data_dir=os.environ["HPO_DATA_DIR"], limit=2 * BATCH), final=False)
         found[name] = flops_per_image(objective)
-    print(json.dumps(found))
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
