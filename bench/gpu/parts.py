@@ -24,6 +24,7 @@ NO_LANES = "skipped: hpo launch --help has no option --lanes"
 _IMAGES = {"mnist-cnn": ("mnist", 54_000), "cifar-resnet": ("cifar10", 45_000)}
 """Data set and training images of each objective: nine tenths are trained on, the rest validates."""
 
+_RATES = "{}: training images a second"
 BATCH = 128
 
 Way = tuple[str, int]
@@ -48,6 +49,8 @@ class Sizes:
     """Time for trials one at a time, from which trials an hour are taken."""
     processes: int = 8
     """Slots of a search where there are no lanes."""
+    lanes: int = 16
+    """Lanes of a search where no rate of lanes is known."""
     seeds: int = 5
     searched: str = "cifar-resnet"
     search_epochs: int | None = None
@@ -64,6 +67,7 @@ class Sizes:
             trials=4,
             alone_seconds=20,
             processes=2,
+            lanes=2,
             seeds=2,
             searched="mnist-cnn",
             search_epochs=2,
@@ -160,7 +164,7 @@ class Bench:
 
     def _rate(self, objective: str, way: Way, deadline: float) -> None:
         kind, count = way
-        title = f"{objective}: training images a second"
+        title = _RATES.format(objective)
         rows = [*next((table.rows for table in self.report.tables if table.title == title), [])]
         row: Row = {"trials at once": count, "as": kind}
         left = deadline - time.monotonic()
@@ -216,7 +220,9 @@ class Bench:
             self.report.note(f"search with lanes {NO_LANES}; {sizes.processes} processes instead.")
         ways: dict[str, tuple[list[object], float]] = {
             "search": (
-                ["--workers", 1, "--lanes", "auto"] if self.has_lanes else ["--workers", sizes.processes],
+                self._slots("lanes", self._best_lanes())
+                if self.has_lanes
+                else ["--workers", sizes.processes],
                 deadline - time.monotonic() - alone,
             ),
             "search-alone": (
@@ -246,6 +252,17 @@ class Bench:
             "search": rows[0]["images/s"],
             "seconds": rows[0]["seconds"],
         }
+
+    def _best_lanes(self) -> int:
+        """Return the number of lanes with the highest rate of the objective that is searched; a guess without any."""
+        title = _RATES.format(self.sizes.searched)
+        rows = next((table.rows for table in self.report.tables if table.title == title), ())
+        lanes = [row for row in rows if row["as"] == "lanes" and row.get("images/s")]
+        return (
+            max(lanes, key=lambda row: float(row["images/s"]))["trials at once"]
+            if lanes
+            else self.sizes.lanes
+        )
 
     def _search_rate(self, study: str) -> float | None:
         """Return the images a second of a search between its first and its last completed epoch."""
@@ -281,7 +298,8 @@ class Bench:
         else:
             row["result"] = "no accuracy: the images are made up"
         self.report.table("Retrain of the best of the search", [row])
-        self.found |= {"accuracy": row.get("test accuracy"), "retrain seconds": ended.seconds}
+        if accuracy is not None:
+            self.found |= {"accuracy": row.get("test accuracy"), "retrain seconds": ended.seconds}
 
     def goals(self) -> None:
         """Compare what was measured with the goals."""

@@ -101,11 +101,20 @@ def test_lanes_are_skipped_with_a_line_where_there_are_none(bench: Any):
 def test_lanes_are_measured_where_there_are_some(bench: Any):
     for part in ("rates", "search", "retrain"):
         bench.run(part)
-    assert {"1", "2", "auto"} == {*bench.commands.option("--lanes")}
+    assert {"1", "2"} == {*bench.commands.option("--lanes")}
     assert bench.report.raw["rate-mnist-cnn-lanes-2"]["images/s"] == 128.0
     bench.goals()
     (goals,) = (table.rows for table in bench.report.tables if table.title == "Goals")
     assert [row["measured"] for row in goals][:2] == [5.0, 1.0]
+
+
+@pytest.mark.parametrize("bench", [True], indirect=True)
+def test_search_has_the_lanes_with_the_highest_rate(bench: Any):
+    assert bench._best_lanes() == 2
+    rates = {("lanes", 4): 900.0, ("lanes", 8): 1000.0, ("lanes", 16): None, ("processes", 32): 2000.0}
+    rows = [{"trials at once": count, "as": kind, "images/s": rate} for (kind, count), rate in rates.items()]
+    bench.report.table("mnist-cnn: training images a second", rows)
+    assert bench._best_lanes() == 8
 
 
 @pytest.mark.parametrize("bench", [True], indirect=True)
