@@ -46,6 +46,9 @@ class Executor:
         self.shape: str | None = None
         """Identity of the program; None before the first trial."""
         self.slots = [Slot(index) for index in range(width)]
+        # XLA computes convolutions slowly in loops of a processor.
+        self.blocks = jax.default_backend() != "cpu"
+        """Whether a call may train several batches."""
         self.steps = 0
         """Number of steps so far."""
         self.trained = 0
@@ -212,7 +215,7 @@ class Executor:
 
     def _train(self, chosen: Sequence[tuple[Slot, Chunk]]) -> None:
         assert self._program is not None
-        blocks = jax.default_backend() != "cpu" and all(chunk.left >= BLOCK_STEPS for _, chunk in chosen)
+        blocks = self.blocks and all(chunk.left >= BLOCK_STEPS for _, chunk in chosen)
         count = BLOCK_STEPS if blocks else 1
         active = np.zeros(self.width, bool)
         active[[slot.index for slot, _ in chosen]] = True

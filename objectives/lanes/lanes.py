@@ -15,7 +15,7 @@ from objectives.backend import jax_steps
 from objectives.backend import lane as current_lane
 from objectives.backend.base import Arrays, Batch, Steps
 from objectives.backend.lane import Decision
-from objectives.lanes import executor, program
+from objectives.lanes import executor, policy, program
 from objectives.lanes.executor import Executor
 from objectives.lanes.inference import Inference
 from objectives.lanes.work import Chunk
@@ -44,8 +44,6 @@ class Lanes:
         self.width = width
         self._executor = Executor(width)
         self._inference = Inference()
-        # Keras keeps it by thread.
-        self._policy = keras.config.dtype_policy()
         self._lanes = [_Lane(self._executor, self._inference, index) for index in range(width)]
 
     @property
@@ -68,7 +66,7 @@ class Lanes:
         """
         lane = self._lanes[index]
         with executor.entered(self._executor, index, lane):
-            keras.config.set_dtype_policy(self._policy)
+            policy.apply()
             try:
                 yield
             except BaseException:

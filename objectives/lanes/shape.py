@@ -8,6 +8,7 @@ from objectives import backend
 from objectives.base import Objective, Params
 from objectives.device import Device
 from objectives.keras_objective import KerasObjective
+from objectives.lanes import policy
 from objectives.runs import switches
 from objectives.training import identity, loop, trial_model
 from objectives.training.batches import Variation
@@ -47,6 +48,7 @@ def shape_of(
     if reason is not None:
         raise NotLanedError(reason)
     assert isinstance(objective, KerasObjective)
+    policy.apply()
     with backend.lane.apart(), unnumbered_names():
         return _shape(objective, params, device or Device(), epochs or objective.epochs or 1)
 

@@ -20,7 +20,9 @@ from objectives.augment import Augmentation, Mixing
 from objectives.base import DataOptions
 from objectives.device import Device
 from objectives.errors import DivergedError
+from objectives.lanes import executor, policy
 from objectives.lanes.lanes import Lanes
+from objectives.lanes.program import LaneProgram
 from objectives.lanes.shape import shape_of
 from objectives.lanes.work import LanesClosedError
 from objectives.local_run import LocalRun
@@ -159,12 +161,24 @@ def test_folds_in_a_lane_equal_those_alone(lanes):
     assert run.history[0]["val_loss"] == pytest.approx(single.history[0]["val_loss"], rel=1e-4)
 
 
-def test_batches_that_are_made_on_the_device_equal_those_of_the_host(digits, alone, lanes):
+def test_batches_that_are_made_on_the_device_equal_those_of_the_host(digits, alone, lanes, monkeypatch):
     # JAX without a GPU computes on the processor, whatever the run's device is called.
     gpu = {"device": Device("gpu:0", gpu="0", precision="float32")}
+    # As on a GPU, too: several batches a call, where all lanes have them.
+    lanes._executor.blocks = True
+    monkeypatch.setattr(executor, "BLOCK_STEPS", 2)
+    blocks: list[int] = []
+    train_block = LaneProgram.train_block
+
+    def counted(program: LaneProgram, active: Any, arrays: Any) -> Any:
+        blocks.append(len(arrays[0]))
+        return train_block(program, active, arrays)
+
+    monkeypatch.setattr(LaneProgram, "train_block", counted)
     adam, other = _side_by_side(lanes, (digits, ADAM, 1, gpu), (digits, OTHER, 2, gpu))
     _assert_equal(adam, alone["adam"])
     _assert_equal(other, alone["other"])
+    assert set(blocks) == {2}
 
 
 def test_final_run_in_a_lane_records_its_test_set(lanes, tmp_path):
@@ -195,6 +209,20 @@ def test_interrupted_trial_leaves_its_lane_to_the_next_one(digits, alone, lanes)
         digits.train(OTHER, Stopped(total_epochs=2, device=CPU))
     (adam,) = _side_by_side(lanes, (digits, ADAM, 1))
     _assert_equal(adam, alone["adam"])
+
+
+def test_lanes_have_the_dtype_policy_of_the_process(lanes, monkeypatch):
+    monkeypatch.setattr(policy, "_policy", keras.DTypePolicy("mixed_bfloat16"))
+    found: list[str] = []
+
+    def build() -> None:
+        with lanes.lane(0):
+            found.append(keras.config.dtype_policy().name)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    thread.join()
+    assert found == ["mixed_bfloat16"]
 
 
 def test_lane_has_one_thread_at_a_time(lanes):
