@@ -10,7 +10,8 @@ import traceback
 from pathlib import Path
 
 from bench.gpu import parts
-from bench.gpu.parts import Bench, Sizes
+from bench.gpu.parts import Bench
+from bench.gpu.sizes import Sizes
 from bench.report import Report
 from bench.sandbox import Sandbox
 

@@ -6,13 +6,17 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from bench.gpu import machine, studies
 from bench.gpu.images import provide
+from bench.gpu.sizes import Sizes, Way
 from bench.gpu.studies import Ended
 from bench.report import Report, Row, ratio
 from bench.sandbox import ROOT, Sandbox
@@ -26,52 +30,8 @@ _IMAGES = {"mnist-cnn": ("mnist", 54_000), "cifar-resnet": ("cifar10", 45_000)}
 
 _RATES = "{}: training images a second"
 BATCH = 128
-
-Way = tuple[str, int]
-"""`lanes` or `processes`, and how many of them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """Sizes of the studies."""
-
-    # The informative ones first: a part may be cut off.
-    ways: tuple[Way, ...] = (
-        *(("processes", 1), ("lanes", 16), ("processes", 4), ("lanes", 64), ("lanes", 4), ("lanes", 32)),
-        *(("processes", 8), ("lanes", 8), ("processes", 2), ("lanes", 2), ("lanes", 1)),
-    )
-    epochs: int = 4
-    """Epochs of a trial whose rate is measured."""
-    limit: int | None = None
-    """Training images; None: all."""
-    trials: int = 64
-    alone_seconds: float = 40.0
-    """Time for trials one at a time, from which trials an hour are taken."""
-    processes: int = 8
-    """Slots of a search where there are no lanes."""
-    lanes: int = 16
-    """Lanes of a search where no rate of lanes is known."""
-    seeds: int = 5
-    searched: str = "cifar-resnet"
-    search_epochs: int | None = None
-    """Epochs of a trial in the search and the retrain; None: those of the objective."""
-
-    @classmethod
-    def small(cls) -> Sizes:
-        """Return those of a rehearsal."""
-        ways: tuple[Way, ...] = (("processes", 1), ("lanes", 2), ("processes", 2))
-        return cls(
-            ways=ways,
-            epochs=3,
-            limit=128,
-            trials=4,
-            alone_seconds=20,
-            processes=2,
-            lanes=2,
-            seeds=2,
-            searched="mnist-cnn",
-            search_epochs=2,
-        )
+_ENDLESS = 100_000
+"""Epochs of a trial that is ended once its rate is known."""
 
 
 @dataclass(kw_only=True)
@@ -137,7 +97,7 @@ class Bench:
         )
         printed = [line for line in ended.output.splitlines() if line.startswith("{")]
         if ended.code != 0:
-            self.report.note(f"machine: not all of the peak ({_words(ended)}).")
+            self.report.note(f"machine: not all of the peak ({ended.words}).")
         if printed:
             self.peak = json.loads(printed[-1])
             row = {name: value for name, value in self.peak.items() if name not in _IMAGES}
@@ -149,7 +109,7 @@ class Bench:
         tests = ("-m", "pytest", "--noconftest", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider")
         ended = studies.command(self.sandbox, (*tests, ROOT / "tests/gpu"), deadline - time.monotonic())
         lines = [line for line in ended.output.splitlines() if re.match(r"(FAILED|ERROR|SKIPPED) ", line)]
-        rows = [{"tests marked gpu": _words(ended)}, *({"tests marked gpu": line[:300]} for line in lines)]
+        rows = [{"tests marked gpu": ended.words}, *({"tests marked gpu": line[:300]} for line in lines)]
         self.report.table("Tests", rows)
         self.report.raw["tests"] = ended.output[-4000:]
 
@@ -182,19 +142,28 @@ class Bench:
         kind, count = way
         study = f"rate-{objective}-{kind}-{count}"
         sizes = self.sizes
+
+        def enough() -> bool:
+            # Before the first launch has made the tables, there are none.
+            with suppress(SQLAlchemyError):
+                ends = studies.epochs(self.sandbox, study)
+                return studies.is_steady(ends, count, sizes.steady_seconds)
+            return False
+
         ended = self._launch(
             study,
             objective,
             *self._slots(kind, count),
-            *("--trials", count, "--epochs", sizes.epochs, "--pruner", "none", "--sampler", "random"),
+            *("--trials", count, "--epochs", _ENDLESS, "--pruner", "none", "--sampler", "random"),
             *("--param", f"batch_size={BATCH}", "--param", "optimizer=sgd"),
             seconds=seconds,
+            enough=enough,
         )
         rate = studies.steady_rate(studies.epochs(self.sandbox, study), self._images(objective))
         self.found[objective] = max(rate or 0.0, self.found.get(objective, 0.0))
         self.report.raw[study] = {"seconds": ended.seconds, "code": ended.code, "images/s": rate}
         if rate is None:
-            return {"result": _words(ended), "seconds": ended.seconds}
+            return {"result": ended.words, "seconds": ended.seconds}
         flops = self.peak.get(objective)
         share = None if flops is None else rate * flops / (1e12 * self.peak["tflops"])
         return {"images/s": rate, "of peak": share, "seconds": ended.seconds}
@@ -205,10 +174,17 @@ class Bench:
             return ["--workers", 1, "--lanes", count]
         return ["--workers", count, *(["--lanes", 1] if self.has_lanes else [])]
 
-    def _launch(self, study: str, objective: str, *arguments: object, seconds: float) -> Ended:
+    def _launch(
+        self,
+        study: str,
+        objective: str,
+        *arguments: object,
+        seconds: float,
+        enough: Callable[[], bool] | None = None,
+    ) -> Ended:
         limit = [] if self.sizes.limit is None else ["--limit", self.sizes.limit]
         named = ("launch", "--study", study, "--objective", objective)
-        return studies.hpo(self.sandbox, *named, *limit, *arguments, seconds=seconds)
+        return studies.hpo(self.sandbox, *named, *limit, *arguments, seconds=seconds, enough=enough)
 
     def _search(self, deadline: float) -> None:
         """Search with lanes, or else with processes, and for some time one trial at a time."""
@@ -241,7 +217,7 @@ class Bench:
             row |= {"trials an hour": 3600 * finished / ended.seconds, "best": found.get("best_value")}
             row["images/s"] = self._search_rate(study)
             if ended.code not in (0, None) and not finished:
-                row["result"] = _words(ended)
+                row["result"] = ended.words
             rows.append(row)
             if len(rows) == 2:
                 rows[0]["of one"] = ratio(rows[0]["trials an hour"], rows[1]["trials an hour"])
@@ -292,7 +268,7 @@ class Bench:
         row: Row = {"seeds": sizes.seeds, "seconds": ended.seconds}
         accuracy = studies.read_summary(self.sandbox, "search").get("test_accuracy")
         if accuracy is None:
-            row["result"] = _words(ended)
+            row["result"] = ended.words
         elif "cifar10" in self.real or self.report.quick:
             row |= {"test accuracy": accuracy["mean"], "n": accuracy["n"], "interval": accuracy["interval95"]}
         else:
@@ -319,10 +295,3 @@ class Bench:
                 {"goal": "minutes of search and retrain", "at most": 5, "measured": minutes},
             ],
         )
-
-
-def _words(ended: Ended) -> str:
-    """Return how a command ended, in words."""
-    if ended.code is None:
-        return f"cut off after {ended.seconds:.0f} s"
-    return ended.last_line or f"ended with {ended.code}"

@@ -10,9 +10,11 @@ import pytest
 
 from bench.gpu import parts, studies
 from bench.gpu.images import SHAPES, made_up, provide
-from bench.gpu.parts import PARTS, Bench, Sizes
-from bench.gpu.studies import Ended, steady_rate
+from bench.gpu.parts import PARTS, Bench
+from bench.gpu.sizes import Sizes
+from bench.gpu.studies import Ended, command, is_steady, steady_rate
 from bench.report import Report
+from bench.sandbox import Sandbox
 
 
 def test_rate_counts_epochs_while_all_trials_train():
@@ -43,6 +45,33 @@ def test_made_up_images_have_the_shape_of_the_data_set():
         (test // 100, *shape),
     )
     assert {str(arrays["x_train"].dtype), len(set(arrays["y_test"]))} == {"uint8", 10}
+
+
+def test_trials_are_steady_once_all_train_at_the_same_time():
+    ends = [(0, epoch, 10.0 + epoch) for epoch in range(1, 9)]
+    assert is_steady(ends, 1, 4.0)
+    assert not is_steady(ends, 2, 4.0)
+    other = [(1, 1, 15.0), (1, 2, 16.0)]
+    assert not is_steady([*ends, *other], 2, 2.0)
+    assert is_steady([*ends, *other, (1, 3, 17.0), (1, 4, 18.0)], 2, 2.0)
+
+
+def test_commands_end_once_there_is_enough():
+    """Or at their deadline, or by themselves."""
+    # Not entered, which would handle SIGTERM in this process.
+    sandbox = Sandbox()
+    waits = ("-c", "import time; print('began', flush=True); time.sleep(60)")
+
+    def began() -> bool:
+        return any("began" in log.read_text() for log in sandbox.folder.glob("log-*"))
+
+    try:
+        ended = command(sandbox, waits, 50.0, began)
+        assert (ended.code, "KeyboardInterrupt" in ended.output) == (0, True)
+        assert command(sandbox, waits, 1.0).words.startswith("cut off after")
+        assert command(sandbox, ("-c", "print('done'); raise SystemExit(3)"), 50.0).code == 3
+    finally:
+        sandbox.__exit__(None, None, None)
 
 
 class Commands:
