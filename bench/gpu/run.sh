@@ -18,16 +18,15 @@ while [ $# -gt 0 ]; do
     esac
 done
 python=${PYTHON:-python3}
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-"$python" -m venv --without-pip "$scratch/venv"
-site=$("$scratch/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# Next to the packages, which git ignores, because a script that removes it at its end could not hand on signals.
+venv=$packages/venv
+"$python" -m venv --clear --without-pip "$venv"
+site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 # The machine's own packages, also where its Python is a virtual environment itself, and this repository.
 { "$python" -c 'import sys; print("\n".join(path for path in sys.path if path.endswith("-packages")))'; echo "$root"; } \
     > "$site/machine.pth"
-"$python" -m pip --python "$scratch/venv/bin/python" install --quiet --disable-pip-version-check --no-index --no-deps \
+"$python" -m pip --python "$venv/bin/python" install --quiet --disable-pip-version-check --no-index --no-deps \
     --no-compile --find-links "$packages" "$packages"/*.whl
 export KERAS_BACKEND=jax
 cd "$root"
-# Not exec: the trap removes the environment.
-"$scratch/venv/bin/python" -m bench.gpu "${rest[@]+"${rest[@]}"}"
+exec "$venv/bin/python" -m bench.gpu "${rest[@]+"${rest[@]}"}"
