@@ -24,7 +24,7 @@ for name in $carried; do
     grep -q "^$name==" "$list" || { echo "pack.sh: $name is not in uv.lock" >&2; exit 1; }
 done
 mkdir -p "$folder"
-rm -f "$folder"/*.whl
+rm -rf "$folder"/*.whl "$folder"/venv
 "$python" -m pip --version >/dev/null 2>&1 || python=python3
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
     --implementation cp --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
