@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from hpo.devices.cgroups import cpu_quota, memory_limit
 from hpo.devices.cores import usable_cores
 from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
 from hpo.devices.mps import EXCLUSIVE, START, Mps, exclusive_gpus, find_mps
-from hpo.devices.slots import describe, plan_here
+from hpo.devices.slots import describe, plan_here, processes_of_gpus
 from hpo.errors import HpoError, UsageError
 from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
@@ -158,9 +157,8 @@ def _mps(workers: int | None, options: SlotOptions) -> list[Check]:
     """Check whether slots that share a GPU can compute at the same time; nothing without a GPU."""
     with suppress(HpoError):
         devices, _ = plan_here(workers, options)
-        gpus = Counter(device.gpu for device in devices if device.gpu is not None)
-        if gpus:
-            mps, shared = find_mps(), [gpu for gpu, slots in gpus.items() if slots > 1]
+        if gpus := processes_of_gpus(devices):
+            mps, shared = find_mps(), [gpu for gpu, processes in gpus.items() if processes > 1]
             return [_mps_check(mps, bool(shared), exclusive_gpus().intersection(shared))]
     return []
 

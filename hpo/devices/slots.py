@@ -104,10 +104,15 @@ def _notes(workers: int | None, cores: Cores, gpus: Sequence[Gpu]) -> list[str]:
     return notes
 
 
+def processes_of_gpus(devices: Sequence[Device]) -> Counter[str]:
+    """Return the number of processes that the slots of each GPU are, by its address: the lanes of one are one."""
+    first = (device for device in devices if not getattr(device, "lane", 0))
+    return Counter(device.gpu for device in first if device.gpu is not None)
+
+
 def _exclusive_notes(devices: Sequence[Device]) -> list[str]:
     """Return a line for GPUs that several slots are to share, but only one process may use."""
-    sharers = Counter(device.gpu for device in devices)
-    shared = {gpu for gpu, slots in sharers.items() if gpu is not None and slots > 1}
+    shared = {gpu for gpu, processes in processes_of_gpus(devices).items() if processes > 1}
     exclusive = shared and shared & exclusive_gpus()
     if not exclusive or find_mps().is_on:
         return []
