@@ -121,7 +121,7 @@ def test_examples_that_another_process_leaves_no_room_for_are_streamed(monkeypat
     def full(*_: object) -> None:
         raise OutOfMemoryError("CUDA_ERROR_OUT_OF_MEMORY")
 
-    monkeypatch.setattr(placement, "resident", full)
+    monkeypatch.setattr(placement, "upload", full)
     monkeypatch.setattr(placement, "streamed", lambda *_: "streamed")
     logged: list[str] = []
     run = _run(gpu(80_000))
@@ -131,7 +131,7 @@ def test_examples_that_another_process_leaves_no_room_for_are_streamed(monkeypat
 
 
 def test_other_errors_of_a_copy_to_the_gpu_are_raised(monkeypatch, model, data):
-    monkeypatch.setattr(placement, "resident", lambda *_: {}["no such key"])
+    monkeypatch.setattr(placement, "upload", lambda *_: {}["no such key"])
     with pytest.raises(KeyError):
         advancing(model, data, Variation(), _run(gpu(80_000)), 64)
 
