@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from hpo import formatting
 from hpo.devices import provenance
+from hpo.devices.backends import choose_backend, gpus_of_backend
 from hpo.devices.cgroups import cpu_quota, memory_limit
 from hpo.devices.cores import usable_cores
-from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, visible_gpus
+from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, query_gpus, visible_gpus
 from hpo.devices.mps import EXCLUSIVE, START, Mps, exclusive_gpus, find_mps
 from hpo.devices.slots import describe, plan_here, processes_of_gpus
 from hpo.errors import HpoError, UsageError
@@ -50,11 +51,16 @@ class Check:
         return asdict(self)
 
 
-def examine(settings: Settings, workers: int | None = None, slots: SlotOptions | None = None) -> list[Check]:
+def examine(
+    settings: Settings,
+    workers: int | None = None,
+    slots: SlotOptions | None = None,
+    backend: str | None = None,
+) -> list[Check]:
     """Run all checks, in the order in which a study would fail; plan `workers` slots."""
     return [
         _versions(),
-        _backend(),
+        _backend(backend),
         _storage(settings),
         *(_data_set(name, dataset.download, settings.data_dir) for name, dataset in SHIPPED.items()),
         _accelerators(),
@@ -81,12 +87,25 @@ def _versions() -> Check:
     return Check("versions", result, detail, "pip install hpo-service")
 
 
-def _backend() -> Check:
+def _backend(requested: str | None = None) -> Check:
+    """Check that the backend is installed, and that it finds the GPUs of the driver."""
     try:
-        backend_named(provenance.backend())
+        name = choose_backend(requested)
     except UsageError as error:
-        return Check("backend", "fail", str(error), "unset KERAS_BACKEND, or set it to one of these")
-    return Check("backend", "ok", provenance.backend())
+        return Check("backend", "fail", str(error), "--backend or KERAS_BACKEND: one that is installed")
+    backend = backend_named(name)
+    detail = f"{name} {provenance.versions([backend.package]).get(backend.package, '')}".strip()
+    if not visible_gpus():
+        return Check("backend", "ok", f"{detail}, on the CPU")
+    found = gpus_of_backend(name)
+    detail += f", which finds {', '.join(found) if found else 'no GPU'}"
+    with suppress(DriverFailedError):
+        detail += "".join(f", driver {version}" for [version] in query_gpus("driver_version")[:1])
+    if found:
+        return Check("backend", "ok", detail)
+    return Check(
+        "backend", "warn", f"{detail}: trials on a GPU fail or train on the CPU", backend.gpu_installation
+    )
 
 
 def _storage(settings: Settings) -> Check:

@@ -18,6 +18,7 @@ from hpo.agent.next_steps import log_next_steps
 from hpo.agent.outages import training_retry
 from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.store.trial_store import TrialStore
+from hpo.devices.backends import choose_backend
 from hpo.devices.slots import slots_here
 from hpo.errors import HpoError
 from hpo.options.defaults import LaunchDefaults
@@ -174,6 +175,7 @@ def work(request: WorkRequest, settings: Settings) -> int:
         find_study(database, study)
         existing = find(database, study)
         assert existing is not None
+        choose_backend(options.backend, existing.spec.backend, study)
         check_objective_file(existing.spec.objective, study)
         check_writable(settings.checkpoints)
         devices = slots_here(request.workers, options.slots)
@@ -200,6 +202,9 @@ def _checked(
     existing = find(database, request.study)
     if existing is not None:
         check_design(existing.spec, request)
+    choose_backend(
+        request.agent.backend, existing.spec.backend if existing and existing.begun else "", request.study
+    )
     check_sampler(request.sampler or (existing.spec.sampler if existing else LaunchDefaults.sampler))
     reference = reference_of(request, existing)
     if existing is not None and existing.begun:

@@ -9,6 +9,7 @@ import logging
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 from hpo import formatting
+from hpo.devices.backends import choose_backend
 from hpo.errors import HpoError
 from hpo.options.launch_request import LaunchRequest
 from hpo.options.study_name import check_study_name
@@ -29,6 +30,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
     if request.timeout_seconds is not None and request.run:
         limit = formatting.duration(request.timeout_seconds)
         log.info(f"--timeout: this launch ends {limit} after the objective is loaded")
+    choose_backend(request.agent.backend)
     # Without a run it does not matter where agents would be.
     if request.engine == "ray" and request.run:
         from hpo.engines.ray import launch as launch_in_cluster

@@ -129,6 +129,8 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     arguments += ["--cores", str(max(1, math.floor(cpus)))]
     arguments += ["--hung-after", f"{request.agent.hung_seconds:g}"]
     arguments += ["--precision", request.agent.slots.precision]
+    if request.agent.backend is not None:
+        arguments += ["--backend", request.agent.backend]
     if request.agent.memory_bytes is not None:
         arguments += ["--memory-per-worker", str(request.agent.memory_bytes)]
     if request.agent.fresh_processes:

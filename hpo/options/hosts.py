@@ -9,6 +9,7 @@ from typing import get_args
 from hpo.options.fields import COUNT, Range, option_field
 from objectives.device import Precision
 
+BACKENDS = ("tensorflow", "jax", "torch")
 DEVICES = ("cpu", "gpu")
 PRECISIONS = get_args(Precision)
 
@@ -61,6 +62,13 @@ class AgentOptions:
     """Options of the trainers of one host."""
 
     slots: SlotOptions = SlotOptions()
+    backend: str | None = option_field(
+        None,
+        "Keras' backend of trainers, the same for all trials of a study: tensorflow, jax (pip install "
+        "'hpo-service[jax]') or torch.",
+        kind=BACKENDS,
+        show_default="the study's own, or KERAS_BACKEND, or tensorflow",
+    )
     hung_seconds: float = option_field(
         1800.0,
         "Kill a trial or run without progress for this long; it resumes from its checkpoint like a lost one.",

@@ -14,6 +14,7 @@ from hpo.agent.image_data import images_in_use
 from hpo.agent.launch import loading_check
 from hpo.agent.loads import host_data
 from hpo.agent.outages import training_retry
+from hpo.devices.backends import choose_backend
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
 from hpo.errors import ConfigFileError, ObjectiveBrokenError
@@ -68,6 +69,8 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     parse_targets(request.agent.log_to)
     with interruptible() as signals, open_database(settings.storage, settings.home) as database:
         plan = make_plan(database, request, settings.results_dir)
+        stored = plan.study.spec_json.get("backend", "") if plan.study is not None else ""
+        choose_backend(request.agent.backend, stored or plan.configs[0].backend or "", request.study)
         if request.config is None:
             study = f"--study {request.study}"
             named = f"hpo export {study} --output best.yaml, then hpo retrain {study} --config best.yaml"

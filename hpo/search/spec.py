@@ -67,6 +67,8 @@ class StudySpec:
     """Whether the objective can do so: the best trials' checkpoints are kept for it."""
     curve_model: bool = False
     """Whether a model of learning curves decides at the rungs, in place of the trials' ranks."""
+    backend: str = ""
+    """Keras' backend of all trials; empty: not known, in studies of earlier versions."""
     seed: int = LaunchDefaults.seed
     data: DataOptions = field(default_factory=DataOptions)
     startup: int = 10

@@ -27,6 +27,10 @@ class Backend(ABC):
 
     package: ClassVar[str]
     """Name of the package to install, whose version can change results; also the name of its module."""
+    installation: ClassVar[str]
+    """Command that installs it."""
+    gpu_installation: ClassVar[str]
+    """Command that installs it for NVIDIA GPUs."""
     variables: ClassVar[Mapping[str, str]] = {}
     """Environment variables that the backend reads while it is imported, unless the user has set them."""
     bfloat16_on_cpu: ClassVar[bool] = False
@@ -87,6 +91,10 @@ class Backend(ABC):
     def gpu_bytes(self) -> int | None:
         """Return the memory of the GPU that this process may still take; None if the backend does not tell."""
         return None
+
+    @abstractmethod
+    def gpu_names(self) -> list[str]:
+        """Return the names of the GPUs that the backend finds, which initializes them."""
 
     @abstractmethod
     def compute_capability(self) -> float:

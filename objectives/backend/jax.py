@@ -25,8 +25,15 @@ class Jax(Backend):
     """XLA uses one thread for each core that the trainer is pinned to, or as many as `PJRT_NPROC` names."""
 
     package = "jax"
+    gpu_installation = "pip install 'hpo-service[jax-cuda13]'"
+    installation = "pip install 'hpo-service[jax]', or 'hpo-service[jax-cuda13]' for NVIDIA GPUs"
     # Several trials may share a GPU, so JAX must not take all of its memory at the start.
     variables = {_PREALLOCATE: "false"}
+
+    @property
+    def keeps_functions(self) -> bool:
+        """Keras' random states are variables and arguments of each function, and no seed is traced into it."""
+        return True
 
     def share_gpu(self, fraction: float | None) -> None:
         limited = any(name in os.environ and name not in self._given for name in _FRACTIONS)
@@ -41,6 +48,11 @@ class Jax(Backend):
 
         if device.gpu is None:
             jax.config.update("jax_platforms", "cpu")
+
+    def gpu_names(self) -> list[str]:
+        import jax
+
+        return [str(one.device_kind) for one in jax.devices() if one.platform != "cpu"]
 
     def compute_capability(self) -> float:
         import jax

@@ -25,6 +25,8 @@ class TensorFlow(Backend):
     """Trains a chunk of batches in one graph."""
 
     package = "tensorflow"
+    gpu_installation = "pip install 'hpo-service[gpu]'"
+    installation = "pip install tensorflow"
     variables = {"TF_CPP_MIN_LOG_LEVEL": "2"}
     bfloat16_on_cpu = True
 
@@ -132,6 +134,12 @@ class TensorFlow(Backend):
 
         counted.counts = self  # type: ignore[attr-defined]
         random_seed.get_seed = counted
+
+    def gpu_names(self) -> list[str]:
+        import tensorflow as tf
+
+        details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+        return [str(one.get("device_name", "GPU")) for one in details]
 
     def compute_capability(self) -> float:
         import tensorflow as tf

@@ -20,6 +20,8 @@ class Torch(Backend):
     """Computes eagerly, as Keras does on PyTorch."""
 
     package = "torch"
+    gpu_installation = "pip install torch, as https://pytorch.org says for CUDA"
+    installation = "pip install torch"
     # Keeps cuBLAS deterministic under use_deterministic_algorithms; read when CUDA starts.
     variables = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
@@ -55,6 +57,11 @@ class Torch(Backend):
 
         # Keras' Dropout draws from PyTorch's own generator.
         torch.manual_seed(seed)
+
+    def gpu_names(self) -> list[str]:
+        import torch
+
+        return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
     def compute_capability(self) -> float:
         import torch

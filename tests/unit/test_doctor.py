@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections import namedtuple
@@ -31,6 +32,12 @@ def settings(tmp_path: Path) -> Settings:
         results_dir=tmp_path / "results",
         checkpoints=tmp_path / "home/checkpoints",
     )
+
+
+@pytest.fixture(autouse=True)
+def found_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No framework is imported to ask it."""
+    monkeypatch.setattr(doctor, "gpus_of_backend", lambda _name: ["NVIDIA H200"])
 
 
 @pytest.fixture
@@ -114,6 +121,7 @@ def test_unwritable_folder_fails(check, settings: Settings, folder: str, variabl
     ("name", "result"), [("", "ok"), *((name, "ok") for name in BACKENDS), ("tensorflwo", "fail")]
 )
 def test_backend(check, monkeypatch, name: str, result: str) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
     monkeypatch.setenv("KERAS_BACKEND", name)
     assert check("backend").result == result
     if result == "fail":
@@ -185,3 +193,25 @@ def test_mps_is_no_concern_without_a_gpu(check, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(KeyError):
         check("mps")
+
+
+@pytest.mark.parametrize(
+    ("found", "result", "detail"),
+    [
+        (["NVIDIA H200"], "ok", "which finds NVIDIA H200, driver 580.65"),
+        ([], "warn", "which finds no GPU, driver 580.65: trials on a GPU fail or train on the CPU"),
+    ],
+)
+def test_backend_that_finds_no_gpu_warns(
+    check, monkeypatch, tmp_path, found: list[str], result: str, detail: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    version = "print('580.65') if 'driver_version' in sys.argv[1] else"
+    tool(tmp_path, monkeypatch, f"import sys; {version} print('0, GPU-8f2a, NVIDIA H200, 143771, Disabled')")
+    monkeypatch.setattr(doctor, "gpus_of_backend", lambda _name: found)
+    assert check("backend").result == result
+    assert check("backend").detail.endswith(detail)
+
+
+def test_backend_names_its_version(check) -> None:
+    assert re.fullmatch(r"tensorflow \S+, on the CPU", check("backend").detail)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
-from hpo.errors import (
-    StudyConflictError,
-)
+from hpo.devices import provenance
+from hpo.errors import StudyConflictError
 from hpo.options.defaults import CURVES, GRID, NO_PRUNER, LaunchDefaults
 from hpo.options.fields import NONE
 from hpo.options.launch_request import LaunchRequest
@@ -106,6 +105,7 @@ def agreed_spec(
         objective_value=description.value,
         objective_metric=description.metric,
         code=description.code or spec.code,
+        backend=spec.backend if existing.begun else provenance.backend(),
         takes_restarts=description.takes_restarts,
         sampler=sampler,
         earlier_samplers=earlier,
@@ -148,6 +148,7 @@ def new_spec(request: LaunchRequest, reference: str, description: Description) -
         first=known_good_parts(description.first, space),
         sampler=sampler,
         pruner=_pruner(request, description, space, trials, sampler),
+        backend=provenance.backend(),
         seed=defaults.seed if request.seed is None else request.seed,
         startup=startup_trials(trials),
         max_failed=request.max_failed or defaults.max_failed,

@@ -26,6 +26,7 @@ class EarlyTemplate:
         # Trainers that are forked from it end when this process does.
         self._guard = os.pipe()
         self._load: Load | None = None
+        self._backend = os.environ.get("KERAS_BACKEND")
         try:
             self._interpreter: Interpreter | None = Interpreter(log, self._guard[0])
         except BaseException:
@@ -58,7 +59,9 @@ class EarlyTemplate:
         if self._load is None and self._interpreter is not None:
             self.load(load)
         interpreter, self._interpreter = self._interpreter, None
-        if interpreter is not None and load == self._load:
+        # Its study may turn out to train with another backend, which Keras reads from the environment.
+        same_backend = os.environ.get("KERAS_BACKEND") == self._backend
+        if interpreter is not None and load == self._load and same_backend:
             return TemplateProcess(interpreter)
         if interpreter is not None:
             self._end(interpreter)

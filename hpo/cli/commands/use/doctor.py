@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo.cli import options, output
-from hpo.options.hosts import SlotOptions
+from hpo.options.hosts import AgentOptions, SlotOptions
 from hpo.options.launch_request import LaunchRequest
 
 
@@ -15,6 +15,7 @@ from hpo.options.launch_request import LaunchRequest
 @options.field_option(LaunchRequest, "workers", help="Worker slots to show, with the devices of each.")
 @options.field_option(SlotOptions, "gpus")
 @options.field_option(SlotOptions, "device")
+@options.field_option(AgentOptions, "backend", show_default="KERAS_BACKEND, or tensorflow")
 @options.data_dir_option
 @options.json_option
 @options.storage_option
@@ -22,6 +23,7 @@ def doctor(
     workers: int | None,
     gpus: str | None,
     device: str | None,
+    backend: str | None,
     data_dir: Path | None,
     as_json: bool,
     storage: str | None,
@@ -33,7 +35,9 @@ def doctor(
     """
     from hpo.doctor import examine
 
-    checks = examine(options.settings(storage, data_dir), workers, SlotOptions(gpus=gpus, device=device))
+    checks = examine(
+        options.settings(storage, data_dir), workers, SlotOptions(gpus=gpus, device=device), backend
+    )
     if as_json:
         output.echo_json([check.to_json() for check in checks])
     else:
