@@ -56,7 +56,9 @@ class _Lookahead(keras.optimizers.Optimizer):  # type: ignore[misc]
         for variable, slow in zip(trainable_variables, _averages(self), strict=True):
             if slow is not None:
                 slow.assign(slow + ops.cast(share, variable.dtype) * (variable - slow))
-                variable.assign(ops.where(looks, slow, variable))
+                # JAX takes no variables here.
+                weights = ops.convert_to_tensor(variable)
+                variable.assign(ops.where(looks, ops.convert_to_tensor(slow), weights))
 
 
 def averaged(optimizer: keras.optimizers.Optimizer, kind: Averaging) -> keras.optimizers.Optimizer:

@@ -1,0 +1,1 @@
+"""Tests that need JAX; `make test-jax` installs it."""
