@@ -10,7 +10,7 @@ COMPOSE := $(VENV)/compose/bin/docker-compose
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu test-integrations unit soak chaos compose bench lint format docs lock clean
+.PHONY: help install demo test test-gpu test-integrations test-jax unit soak chaos compose bench lint format docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,12 @@ test-integrations: install ## TensorBoard, MLflow, W&B in offline mode, and ONNX
 
 test-gpu: install ## The tests that need JAX and a GPU (without one, those that JAX alone can run)
 	$(BIN)/pytest -m gpu tests/gpu
+
+# JAX takes 100 MB that no other target needs; tests of the backend run again on it.
+test-jax: install ## Training on JAX: a killed and resumed study, and the tests of the training loop
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra jax
+	KERAS_BACKEND=jax $(BIN)/pytest tests/jax tests/acceptance/processes/test_reuse.py tests/unit/objectives/backend tests/unit/objectives/lanes \
+		tests/unit/objectives/recipes tests/unit/objectives/training tests/unit/objectives/test_shipped.py
 
 soak: install ## Before a release: an outage of a minute, and 200 trials under faults: make soak SECONDS=600 SEED=1
 	$(BIN)/pytest -m soak tests/acceptance

@@ -14,6 +14,7 @@ from typing import Any
 from hpo.errors import UsageError
 from hpo.options.defaults import PRUNERS, SAMPLERS
 from hpo.options.fields import COUNT, NUMBER, Range
+from hpo.options.hosts import BACKENDS
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.search.starting.design import Design
@@ -128,6 +129,8 @@ def _is_spec(value: Any) -> bool:
         and all(earlier.is_valid for earlier in spec.learned)
         and all(_is_constraint(bound) for bound in spec.constraints)
         and (spec.also_minimize is None or _is_text(spec.also_minimize))
+        and spec.backend in ("", *BACKENDS)
+        and _is_size(value.get("configurations"))
         and spec.sampler in SAMPLERS
         and spec.pruner in PRUNERS
         and _whole(spec.seed, NUMBER)
@@ -156,6 +159,11 @@ def _is_spec(value: Any) -> bool:
         and _whole(data.split_seed, NUMBER)
         and _is_images(data)
     )
+
+
+def _is_size(value: Any) -> bool:
+    """Whether it is the number of configurations of a finite space, or None."""
+    return value is None or (type(value) is int and value > 0)
 
 
 def _is_design(design: Design, names: set[str]) -> bool:
