@@ -2,7 +2,8 @@
 
 `vmap` makes one grouped convolution of them, for which processors have no fast kernel and GPUs not always one. The
 other forms are one batched matrix product over patches, and a convolution for each lane. They are timed once for each
-shape, forward and backward, the first time that a program with it is traced; all compute the same up to rounding.
+shape, forward and backward, the first time that a program with it is traced, with few lanes that stand for more; all
+compute the same up to rounding.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from objectives.backend.memory_errors import is_out_of_memory
 Form = Literal["grouped", "patches", "apart"]
 MOST_APART = 8
 """Largest number of lanes with convolutions of their own: the program grows with each."""
+TIMED_LANES = (4, 16)
+"""Numbers of lanes that are timed: the second from so many lanes on, the first for fewer."""
 _REPEATS = 5
 _TIMED_SECONDS = 0.1
 """A form is timed up to so many times, in about so many seconds."""
 
 _here = threading.local()
+_seconds: dict[Any, dict[Form, float]] = {}
+"""Seconds of each form, by direction, number of timed lanes, shapes and settings."""
 _chosen: dict[Any, Form] = {}
 _lock = threading.Lock()
 Function = Callable[..., Any]
@@ -127,11 +132,10 @@ def _rule(direction: str, settings: Any, native: Function, product: Function, ou
             one if has_axis else jax.numpy.broadcast_to(one, (lanes, *one.shape))
             for one, has_axis in zip(given, batched, strict=True)
         ]
-        key = direction, lanes, tuple((one.shape[1:], str(one.dtype)) for one in arrays), settings
+        shapes = tuple((one.shape[1:], str(one.dtype)) for one in arrays)
         with _lock:
-            if key not in _chosen:
-                _chosen[key] = _fastest(forms, lanes, [(one.shape, one.dtype) for one in arrays])
-            form = _chosen[key]
+            form = _fastest(forms, lanes, shapes, (direction, settings))
+            _chosen[direction, lanes, shapes, settings] = form
         return forms[form](*arrays), True if outputs == 1 else (True,) * outputs
 
     return rule
@@ -148,41 +152,67 @@ def _forms(native: Function, product: Function) -> dict[Form, Function]:
     return {"grouped": jax.vmap(native), "patches": jax.vmap(product), "apart": apart}
 
 
-def _fastest(forms: dict[Form, Function], lanes: int, arrays: Sequence[tuple[Any, Any]]) -> Form:
-    """Return the form that takes least time for arrays of these shapes and types."""
+def _fastest(forms: dict[Form, Function], lanes: int, shapes: Sequence[tuple[Any, str]], name: Any) -> Form:
+    """Return the form that takes least time for arrays of these shapes and types in each lane."""
     import jax
 
-    considered: list[Form] = ["patches"]
-    if lanes <= MOST_APART:
-        considered.append("apart")
+    if lanes == 1:
+        return "apart"
+    timed = TIMED_LANES[lanes >= TIMED_LANES[1]]
     # Measured: on processors XLA computes grouped convolutions 5 to 15 times slower than the others.
+    considered: list[Form] = ["patches", "apart"]
     if jax.default_backend() != "cpu":
         considered.append("grouped")
-    if len(considered) == 1:
-        return considered[0]
-    # In a thread of its own, which does not trace the program that this one traces.
-    with ThreadPoolExecutor(1) as pool:
-        seconds = {form: pool.submit(_seconds, forms[form], arrays).result() for form in considered}
-    return min(considered, key=seconds.__getitem__)
+    if lanes > MOST_APART:
+        considered.remove("apart")
+    if considered == ["patches"]:
+        return "patches"
+    known = _seconds.setdefault((*name, timed, tuple(shapes)), {})
+    missing = [form for form in considered if form not in known]
+    if missing:
+        known |= _timed([forms[form] for form in missing], missing, timed, shapes)
+    return min(considered, key=known.__getitem__)
 
 
-def _seconds(function: Function, shapes: Sequence[tuple[Any, Any]]) -> float:
-    """Return the least time of a few calls; infinity if there is too little memory."""
+def _timed(
+    functions: Sequence[Function], forms: Sequence[Form], lanes: int, shapes: Sequence[tuple[Any, str]]
+) -> dict[Form, float]:
+    """Return the least seconds of a few calls of each form; infinity if there is too little memory."""
     import jax
 
     rng = np.random.default_rng(0)
-    compiled, best = jax.jit(function), math.inf
-    try:
-        arrays = [jax.numpy.asarray(rng.standard_normal(shape, np.float32), dtype) for shape, dtype in shapes]
-        jax.block_until_ready(compiled(*arrays))
-        end = time.perf_counter() + _TIMED_SECONDS
-        for _ in range(_REPEATS):
-            began_at = time.perf_counter()
-            jax.block_until_ready(compiled(*arrays))
-            best = min(best, time.perf_counter() - began_at)
-            if time.perf_counter() > end:
-                break
-    except Exception as exc:
-        if not is_out_of_memory(exc):
-            raise
-    return best
+
+    def compiled(function: Function) -> Any:
+        given = [jax.ShapeDtypeStruct((lanes, *shape), dtype) for shape, dtype in shapes]
+        try:
+            return jax.jit(function).lower(*given).compile()
+        except Exception as exc:
+            # XLA tries kernels of GPUs when it compiles.
+            if not is_out_of_memory(exc):
+                raise
+        return None
+
+    def seconds(function: Function | None) -> float:
+        best = math.inf
+        if function is None:
+            return best
+        try:
+            made = [rng.standard_normal((lanes, *shape), np.float32) for shape, _ in shapes]
+            arrays = [jax.numpy.asarray(one, dtype) for one, (_, dtype) in zip(made, shapes, strict=True)]
+            jax.block_until_ready(function(*arrays))
+            end = time.perf_counter() + _TIMED_SECONDS
+            for _ in range(_REPEATS):
+                began_at = time.perf_counter()
+                jax.block_until_ready(function(*arrays))
+                best = min(best, time.perf_counter() - began_at)
+                if time.perf_counter() > end:
+                    break
+        except Exception as exc:
+            if not is_out_of_memory(exc):
+                raise
+        return best
+
+    # In threads of their own, which trace no program as this one does; compiled side by side, timed in turn.
+    with ThreadPoolExecutor(len(functions)) as pool:
+        programs = [*pool.map(compiled, functions)]
+        return dict(zip(forms, [pool.submit(seconds, one).result() for one in programs], strict=True))

@@ -48,7 +48,8 @@ def test_forms_equal_one_lane_at_a_time(monkeypatch, form, size, side, stride, p
     assert set(lane_convolutions.choices().values()) == {form}
 
 
-def test_fastest_form_is_timed_on_the_device():
+def test_fastest_form_is_timed_on_the_device(monkeypatch):
+    monkeypatch.setattr(lane_convolutions, "_seconds", {})
     forms = lane_convolutions._forms(lambda x, kernel: x * kernel, lambda x, kernel: x * kernel)
     calls: list[str] = []
 
@@ -56,6 +57,10 @@ def test_fastest_form_is_timed_on_the_device():
         calls.append("slow")
         return jax.numpy.linalg.inv(jax.numpy.eye(300) + 0 * arrays[0].sum())
 
-    shapes = [((LANES, 2), "float32")] * 2
-    assert lane_convolutions._fastest(forms | {"apart": slow}, LANES, shapes) == "patches"
+    shapes = [((2,), "float32")] * 2
+    assert lane_convolutions._fastest(forms | {"apart": slow}, LANES, shapes, ("forward",)) == "patches"
     assert calls
+    calls.clear()
+    assert lane_convolutions._fastest(forms | {"apart": slow}, 2 * LANES, shapes, ("forward",)) == "patches"
+    assert not calls, "few lanes stand for more"
+    assert lane_convolutions._fastest(forms, 1, shapes, ("forward",)) == "apart", "one convolution"
