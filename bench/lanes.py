@@ -9,6 +9,7 @@ A round measures all of them in turn.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 from collections.abc import Iterator, Sequence
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     widths = [int(width) for width in options.widths.split(",")]
     backend.before_import()
     objective = loader.load(options.objective)()
-    objective.prepare(DataOptions(limit=LIMIT), final=False)
+    objective.prepare(DataOptions(os.environ.get("HPO_DATA_DIR"), LIMIT), final=False)
     backend.configure(device, 0)
     print(f"{options.objective} on {hardware()}, {backend.precision(device)}, {options.rounds} rounds")
     rounds = [dict(_round(objective, device, widths)) for _ in range(options.rounds)]
