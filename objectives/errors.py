@@ -29,6 +29,10 @@ class RunEndedError(BaseException):
     """
 
 
+class FreshProcessError(Exception):
+    """This model has to be trained in a process that has trained no other."""
+
+
 class SharedFailureError(Exception):
     """What trains several lanes at once has failed: which of their trials is at fault, if one is, is not known."""
 

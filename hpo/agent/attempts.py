@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 from contextlib import suppress
 
 from hpo.agent.cleanup import Cleanup
-from hpo.agent.prefetch import PrefetchedTrial, Prefetcher
+from hpo.agent.prefetch import LEAST_IN_LANES, PrefetchedTrial, Prefetcher
 from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.store.errors import is_of_trial
 from hpo.agent.store.trial_store import TrialStore
@@ -89,7 +89,9 @@ class AttemptTable:
                 return
 
     def wants_prefetch(self, counts: Counts) -> bool:
-        """Whether trials are so short that the next ones should be ready when slots become free."""
+        """Whether trials are so short, or shapes so different, that the next ones should be ready for free slots."""
+        if self._pool.devices[0].lane is not None and self._pool.lanes.shapes.differ:
+            self.prefetcher.least = LEAST_IN_LANES
         return not self._waits and self.prefetcher.wants_more(counts) and not self._must_wait
 
     @property
@@ -108,11 +110,16 @@ class AttemptTable:
         if not isinstance(claim, PrefetchedTrial):
             return False
         self.prefetcher.add(slot, claim)
+        if self._pool.devices[0].lane is not None:
+            self._pool.lanes.ask(claim.params, self._spec.epochs)
         return True
 
     def start_prefetched(self, slot: int) -> bool:
         """Train a prefetched trial, if there is one, in a free slot; `assign_slot` records it."""
-        trial = next(iter(self.prefetcher), None)
+        device = self._pool.devices[slot]
+        trial = self.prefetcher.choose(
+            lambda one: device.lane is None or self._pool.lanes.joins(slot, device, one.params)
+        )
         if trial is None:
             return False
         self._start(slot, trial)

@@ -44,6 +44,7 @@ from hpo.terminal.progress import open_progress
 from hpo.trackers.logging_process import follow_study
 from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpointing.checkpoints import check_writable
+from hpo.trainer.lanes.refusal import check_lanes, check_objective
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.template.current import StartTemplate
@@ -124,6 +125,7 @@ def loaded(
         HpoError: the request, the objective, the data or the database is at fault.
     """
     existing, reference, options = _checked(database, request, settings)
+    check_lanes(request.agent)
     devices = slots_here(request.workers, request.agent.slots)
     with (
         images_in_use(options, settings, signals.check) as data,
@@ -135,6 +137,7 @@ def loaded(
         database.retried(lambda: database.optuna)
         check = loading_check(signals, pool, request.agent)
         description = pool.describe(check)
+        check_objective(request.agent, description)
         if existing is None:
             space = requested_space(request, description, data.digest)
             if description.builds_models:
@@ -178,6 +181,7 @@ def work(request: WorkRequest, settings: Settings) -> int:
         choose_backend(options.backend, existing.spec.backend, study)
         check_objective_file(existing.spec.objective, study)
         check_writable(settings.checkpoints)
+        check_lanes(options)
         devices = slots_here(request.workers, options.slots)
         with images_in_use(
             host_data(settings, existing.spec.data, request.data), settings, signals.check
@@ -187,6 +191,7 @@ def work(request: WorkRequest, settings: Settings) -> int:
             with _pool(load, study, devices, settings) as pool:
                 database.retried(lambda: database.optuna)
                 description = pool.describe(loading_check(signals, pool, options))
+                check_objective(options, description)
                 identity.check_worker(study, existing.spec, description, request.code)
                 versions.report_interrupted(database, existing, description.code, request.code)
                 spec = replace(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 from objectives.base import Params
@@ -15,6 +16,13 @@ WORTH = 200
 A prefetched trial is sampled before the running ones have ended. Unless slots would wait for more than one part in
 so many of their time, the knowledge of those ends is worth more.
 """
+
+LEAST_IN_LANES = 4
+"""Number of trials that are prefetched for lanes at least, where their shapes differ: a free lane can then get one of
+the shape of its neighbours, which one program trains together."""
+
+MOST_PASSED = 8
+"""Number of times that later trials may be preferred to a prefetched one."""
 
 _WEIGHT = 0.2
 """Weight of the newest duration in a moving average."""
@@ -39,6 +47,9 @@ class Prefetcher:
         self._queue: dict[int, PrefetchedTrial] = {}
         self._claim_seconds: float | None = None
         self._trial_seconds: float | None = None
+        self._passed: Counter[int] = Counter()
+        self.least = 0
+        """Number of trials to prefetch, although slots would not wait for them."""
 
     def __iter__(self) -> Iterator[PrefetchedTrial]:
         return iter(self._queue.values())
@@ -68,7 +79,22 @@ class Prefetcher:
         if self._claim_seconds is None or self._trial_seconds is None:
             return False
         worth = WORTH * self._claim_seconds * self._slots / max(self._trial_seconds, 1e-9)
-        return len(self._queue) + 1 <= min(worth, self._slots) and counts.left > counts.held
+        wanted = max(worth, self.least)
+        return len(self._queue) + 1 <= min(wanted, self._slots) and counts.left > counts.held
+
+    def choose(self, preferred: Callable[[PrefetchedTrial], bool]) -> PrefetchedTrial | None:
+        """Return the oldest trial, or one that is preferred, unless older ones were passed over too often."""
+        for trial in self:
+            if preferred(trial) or self._passed[trial.claim.attempt_id] >= MOST_PASSED:
+                chosen = trial
+                break
+        else:
+            return next(iter(self), None)
+        for trial in self:
+            if trial is chosen:
+                break
+            self._passed[trial.claim.attempt_id] += 1
+        return chosen
 
     def free_slot(self) -> int:
         """Return a prefetch slot: a number beyond the real slots, which distinguishes claims."""
@@ -80,6 +106,9 @@ class Prefetcher:
     def discard(self, attempts: Container[int]) -> None:
         """Remove trials that are being trained, here or by another agent."""
         queue = self._queue.items()
+        for trial in self:
+            if trial.claim.attempt_id in attempts:
+                del self._passed[trial.claim.attempt_id]
         self._queue = {slot: trial for slot, trial in queue if trial.claim.attempt_id not in attempts}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections import Counter
@@ -74,7 +75,9 @@ def plan_here(
     cores = usable_cores()
     if options.cores is not None:
         cores = cores_of_agent(options.cores, cores)
-    devices = plan_slots(workers, cores, gpus, options.gpu_share, at_most)
+    lanes = options.lanes or 1
+    processes = None if at_most is None else math.ceil(at_most / lanes)
+    devices = in_lanes(plan_slots(workers, cores, gpus, options.gpu_share, processes), lanes)[:at_most]
     memory = host_memory() // max(1, len(devices))
     devices = [replace(device, precision=options.precision, host_memory_bytes=memory) for device in devices]
     return devices, [*_notes(workers, cores, gpus), *_exclusive_notes(devices)]
@@ -152,14 +155,44 @@ def plan_slots(
     ]
 
 
+def in_lanes(devices: Sequence[Device], lanes: int) -> list[Device]:
+    """Return a slot for each of so many lanes of each device; the slots of a device follow each other."""
+    if lanes == 1:
+        return list(devices)
+    return [
+        replace(
+            device,
+            name=f"{device.name}/{lane}",
+            lane=lane,
+            lanes=lanes,
+            owns=f"{device.owns or device.name}, lane {lane} of {lanes}",
+        )
+        for device in devices
+        for lane in range(lanes)
+    ]
+
+
 def describe(devices: Sequence[Device]) -> list[str]:
-    """Return one line per slot, e.g. `slot 0: gpu 0 (1/2, 68 GiB), cores 0-3`."""
-    return [f"slot {number}: {device.owns or device.name}" for number, device in enumerate(devices)]
+    """Return one line per slot, e.g. `slot 0: gpu 0 (1/2, 68 GiB), cores 0-3`, or for all lanes of a process."""
+    lines = []
+    for number, device in enumerate(devices):
+        owns = device.owns or device.name
+        if device.lane is None:
+            lines.append(f"slot {number}: {owns}")
+        elif device.lane == 0:
+            last = min(number + device.lanes, len(devices)) - 1
+            lines.append(f"slots {number}-{last}: {_LANE.sub('', owns)}, {device.lanes} lanes")
+    return lines
+
+
+_LANE = re.compile(r", lane \d+ of \d+$")
 
 
 def parse_description(text: str) -> dict[str, Any]:
     """Parse `Device.owns` into the number of `cores` and the `gpu`; empty for any other text."""
-    found = re.fullmatch(r"(?:gpu (.+), )?(?:cores? (\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)|(\d+) cores?)", text)
+    found = re.fullmatch(
+        r"(?:gpu (.+), )?(?:cores? (\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)|(\d+) cores?)", _LANE.sub("", text)
+    )
     if found is None:
         return {}
     if found[3]:

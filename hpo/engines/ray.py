@@ -131,6 +131,8 @@ def agent_command(request: LaunchRequest, slots: int) -> AgentCommand:
     arguments += ["--precision", request.agent.slots.precision]
     if request.agent.backend is not None:
         arguments += ["--backend", request.agent.backend]
+    if request.agent.slots.lanes is not None:
+        arguments += ["--lanes", str(request.agent.slots.lanes)]
     if request.agent.memory_bytes is not None:
         arguments += ["--memory-per-worker", str(request.agent.memory_bytes)]
     if request.agent.fresh_processes:

@@ -33,6 +33,14 @@ class SlotOptions:
         envvar="HPO_DEVICE",
         show_default="GPUs if there are any",
     )
+    lanes: int | None = option_field(
+        None,
+        "Trials that one process trains at once for each worker slot, in one program: on a GPU, a small model uses "
+        "a part of it only. For Keras objectives that train by the built-in loop, with --backend jax.",
+        kind=Range(1, 256),
+        envvar="HPO_LANES",
+        show_default="1",
+    )
     precision: Precision = option_field(
         "auto",
         "Compute precision of models; auto: bfloat16 where the device has instructions for it, else float32. "

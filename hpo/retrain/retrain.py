@@ -42,6 +42,7 @@ from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
+from hpo.trainer.lanes.refusal import check_lanes, check_objective
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template.messages import Load
 from objectives import loader
@@ -161,7 +162,8 @@ class _Retrain:
         return finished
 
     def _describe(self, pool: TrainerPool) -> Description:
-        return pool.describe(loading_check(self.signals, pool, self.request.agent))
+        options = self.request.agent
+        return check_objective(options, pool.describe(loading_check(self.signals, pool, options)))
 
     def _selection(self, configs: Sequence[Config], folder: Path, pool: TrainerPool) -> Selection | None:
         kept = read_selection(folder, configs, self.request.seeds, racing=self.request.racing)
@@ -291,10 +293,9 @@ class _Retrain:
             check_params(config.params, description.space, given)
 
     def _pool(self, configs: Sequence[Config], runs: int, *, final: bool) -> TrainerPool:
-        devices = slots_here(self.request.workers, self.request.agent.slots, at_most=runs)
-        log = self.logs / f"retrain-template-{os.getpid()}.log"
+        devices = slots_here(self.request.workers, check_lanes(self.request.agent).slots, at_most=runs)
         space = space_of([config.params for config in configs])
         load = Load(configs[0].objective, self.data, final, space=space)
-        pool = TrainerPool(load, devices, log)
+        pool = TrainerPool(load, devices, self.logs / f"retrain-template-{os.getpid()}.log")
         pool.fresh_processes = self.request.agent.fresh_processes
         return pool

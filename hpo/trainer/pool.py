@@ -53,7 +53,7 @@ class TrainerPool:
         self._events: deque[tuple[int, Event]] = deque()
         # Nothing would report the exits of waiting trainers.
         self._requests = Requests(self._template, self._processes, self._waiting.close)
-        self._hosts = LaneHosts(
+        self.lanes = LaneHosts(
             self._requests, lambda slot, event: self._events.append((slot, event)), self._fork
         )
 
@@ -93,7 +93,7 @@ class TrainerPool:
     @property
     def busy(self) -> frozenset[int]:
         """Slots with an attempt."""
-        return self._hosts.busy | frozenset(self._trainers)
+        return self.lanes.busy | frozenset(self._trainers)
 
     def free_slots(self) -> list[int]:
         """Return the slots in which an attempt can be started, lowest first."""
@@ -101,11 +101,11 @@ class TrainerPool:
         return [
             slot
             for slot, device in enumerate(self.devices)
-            if slot not in busy and not self._hosts.is_blocked(slot, device)
+            if slot not in busy and not self.lanes.is_blocked(slot, device)
         ]
 
     def _processes(self) -> list[PooledProcess]:
-        return [*self._trainers.values(), *self._hosts.processes]
+        return [*self._trainers.values(), *self.lanes.processes]
 
     def describe(self, check: Callable[[], None] = lambda: None) -> Description:
         """Wait for the template's description of the objective.
@@ -129,7 +129,7 @@ class TrainerPool:
         device = self.devices[slot]
         if device.lane is not None and not (start.alone or start.checks):
             try:
-                self._hosts.start(slot, device, start)
+                self.lanes.start(slot, device, start)
             except OSError as exc:
                 self._events.append((slot, SpawnFailed(exc.strerror or str(exc))))
             return
@@ -153,11 +153,11 @@ class TrainerPool:
     def is_forked(self, slot: int) -> bool:
         if slot in self._trainers:
             return self._trainers[slot].pid is not None
-        return self._hosts.is_forked(slot)
+        return self.lanes.is_forked(slot)
 
     def sharing(self, slot: int) -> frozenset[int]:
         """Return the slots whose attempts are trained by the process of a slot's attempt, this one included."""
-        return self._hosts.sharing(slot) | {slot}
+        return self.lanes.sharing(slot) | {slot}
 
     def replace_template(self) -> None:
         """Kill a template that no longer answers; another one is started, and trainers continue."""
@@ -169,7 +169,7 @@ class TrainerPool:
             with suppress(OSError):
                 self._trainers[slot].connection.send(message)
         else:
-            self._hosts.send(slot, message)
+            self.lanes.send(slot, message)
 
     def kill(self, slot: int) -> None:
         """Kill a trainer and the processes it has started, or end the attempt of a lane; no event follows."""
@@ -177,13 +177,13 @@ class TrainerPool:
         if trainer is not None:
             self._requests.abandon(trainer)
         else:
-            self._hosts.kill(slot)
+            self.lanes.kill(slot)
 
     def kill_all(self) -> None:
         """Kill all trainers and the processes they have started, at once; no event follows."""
         for slot in list(self._trainers):
             self.kill(slot)
-        self._hosts.close()
+        self.lanes.close()
 
     def truncate_log(self) -> None:
         """Bound the template's log; `wait` does so too."""
@@ -207,11 +207,11 @@ class TrainerPool:
 
     def _poll(self, timeout: float) -> None:
         waiting: list[Any] = [one.connection for one in self._trainers.values() if one.closed_at is None]
-        waiting += [*self._waiting.connections, *self._hosts.connections]
+        waiting += [*self._waiting.connections, *self.lanes.connections]
         if self._template.connection is not None:
             waiting.append(self._template.connection)
         closed = any(trainer.orphan or trainer.closed_at is not None for trainer in self._trainers.values())
-        if closed or self._hosts.waits:
+        if closed or self.lanes.waits:
             timeout = min(timeout, POLL_SECONDS)
         ready = set(mp_connection.wait(waiting, timeout))
         self._waiting.drop_ready(ready)
@@ -222,7 +222,7 @@ class TrainerPool:
         for slot, trainer in list(self._trainers.items()):
             if trainer.connection in ready and self._trainers.get(slot) is trainer:
                 self._receive_from(slot, trainer)
-        self._hosts.receive(ready)
+        self.lanes.receive(ready)
         for process in self._processes():
             # A template that imports modules reports exits late.
             if process.has_exited and (process.orphan or not self._template.importing):
@@ -252,7 +252,7 @@ class TrainerPool:
 
     def _refuse(self, process: PooledProcess, reason: str) -> None:
         if isinstance(process, PooledHost):
-            self._hosts.refuse(process, reason)
+            self.lanes.refuse(process, reason)
         for slot in [slot for slot, one in self._trainers.items() if one is process]:
             self._remove(slot, SpawnFailed(reason))
 
@@ -272,7 +272,7 @@ class TrainerPool:
     def _reap(self, process: PooledProcess) -> None:
         """Note the end of a process."""
         if isinstance(process, PooledHost):
-            self._hosts.reap(process)
+            self.lanes.reap(process)
         for slot, trainer in [pair for pair in self._trainers.items() if pair[1] is process]:
             self._reap_trainer(slot, trainer)
 

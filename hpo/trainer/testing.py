@@ -12,12 +12,13 @@ from typing import Any
 
 from hpo.outcomes import Outcome
 from hpo.trainer.ends.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.lanes.shapes import Shapes
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Held, Start, Started, ToTrainer
 from hpo.trainer.pipe import MessageReader
 from hpo.trainer.template import pipe
 from hpo.trainer.template.loading import ObjectiveLoader
 from hpo.trainer.template.messages import Fork, Forked, FromTemplate, Import, Load
-from objectives.base import DataOptions, Objective
+from objectives.base import DataOptions, Objective, Params
 from objectives.device import Device
 
 Script = Callable[[Start], Iterable[Event]]
@@ -92,6 +93,7 @@ class FakePool:
 
     def __post_init__(self) -> None:
         self.devices = [Device() for _ in range(self.slots)]
+        self.lanes = FakeLanes()
         self._trainers: dict[int, _Trainer] = {}
 
     @property
@@ -155,6 +157,20 @@ class FakePool:
 
     def truncate_log(self) -> None:
         """Do nothing: there is no log."""
+
+
+class FakeLanes:
+    """Lanes whose trials have the shape that a parameter names, of one process."""
+
+    def __init__(self) -> None:
+        self.shapes = Shapes()
+        self.running: list[Params] = []
+
+    def ask(self, params: Params, epochs: int | None) -> None:  # noqa: ARG002 - the signature of the real ones
+        self.shapes.note_placed(params, str(params.get("shape", "")))
+
+    def joins(self, slot: int, device: Device, params: Params) -> bool:  # noqa: ARG002
+        return self.shapes.is_among(params, self.running)
 
 
 class FakeTemplate:

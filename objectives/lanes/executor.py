@@ -25,9 +25,9 @@ from objectives.backend import lane as current_lane
 from objectives.backend.base import Batch
 from objectives.backend.jax_steps import State
 from objectives.backend.lane import Decision
+from objectives.errors import FreshProcessError
 from objectives.lanes.program import BLOCK_STEPS, LaneProgram
 from objectives.lanes.work import Chunk, LanesClosedError, Request, Slot
-from objectives.training.programs import FreshProcessError
 
 PATIENCE_SECONDS = 0.25
 """Longest wait for a lane that is between two chunks."""

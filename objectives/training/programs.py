@@ -20,16 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.backend.base import Steps
+from objectives.errors import FreshProcessError
 from objectives.training import identity, layers
 from objectives.training.evaluation import Forward
 from objectives.training.layers import FastDropout
 
 MOST_PROGRAMS = 8
 """Number of programs that are kept, those used last: a space has few optimizers times batch sizes."""
-
-
-class FreshProcessError(Exception):
-    """This model has to be trained in a process that has trained no other."""
 
 
 @dataclass(kw_only=True)

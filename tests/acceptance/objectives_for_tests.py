@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import time
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from objectives.base import DataOptions, Objective, Params, Run, State
 from objectives.data import datasets
+from objectives.description import Description
 from objectives.errors import Infeasible
 from objectives.spaces.conditions import When, at_least
 
@@ -87,6 +89,28 @@ class Counted(Objective):
 
     def close(self, params: Params, run: Run, epoch: int, total: int) -> None:
         run.report(loss=(params["x"] - 2) ** 2 + 1 / epoch, total=total)
+
+
+class InLanes:
+    """Makes an objective pass for one of Keras, so that it trains in lanes."""
+
+    @classmethod
+    def describe(cls, name: str) -> Description:
+        return replace(super().describe(name), builds_models=True)  # type: ignore[misc]
+
+
+class Laned(InLanes, Counted):
+    """Trains nothing, in lanes."""
+
+
+class Lethal(InLanes, Counted):
+    """The trial of its first configuration kills its process in the second epoch."""
+
+    first = [{"x": x, "letter": "a"} for x in (4.9, 1.0, 2.0, 3.0)]
+
+    def misbehave(self, params: Params, epoch: int) -> None:
+        if params["x"] == self.first[0]["x"] and epoch == 2:
+            os.abort()
 
 
 class Extended(Counted):

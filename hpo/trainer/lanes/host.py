@@ -24,7 +24,7 @@ from hpo.process.process_groups import kill_group
 from hpo.trainer.checkpointing.checkpoints import CheckpointsError
 from hpo.trainer.ends.outcome import outcome_of
 from hpo.trainer.lanes.lane_run import LaneRun
-from hpo.trainer.lanes.messages import Ask, Begin, Freed, FromHost, Refused, Shape, Train, encode
+from hpo.trainer.lanes.messages import Ask, Begin, Freed, FromHost, Placed, Refused, Shape, Train, encode
 from hpo.trainer.lanes.output import LaneOutput
 from hpo.trainer.lanes.places import NotInLanesError, Places, Threads
 from hpo.trainer.messages import Finished, Start, Started
@@ -34,6 +34,7 @@ from hpo.trainer.reuse import private_bytes
 from hpo.trainer.run import ORPHANED
 from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.base import Objective
+from objectives.keras_objective import KerasObjective
 
 MOST_GROWTH_BYTES = 2**30
 """Growth of the private memory since the end of the first attempt with which a host retires."""
@@ -53,7 +54,17 @@ def host(connection: Connection, loaded: ObjectiveLoader) -> NoReturn:
     release_threads(begin.device.threads)
     output = LaneOutput()
     output.install()
-    lanes = LaneHost(connection, lambda: loaded.prepare_in_trainer(begin.device), begin.lanes, output)
+
+    def prepare() -> tuple[Objective, Places]:
+        # Imports Keras, which not every objective does.
+        objective = loaded.prepare_in_trainer(begin.device)
+        if not isinstance(objective, KerasObjective):
+            return objective, Threads()
+        from hpo.trainer.lanes.programs import Programs
+
+        return objective, Programs(begin.device)
+
+    lanes = LaneHost(connection, prepare, begin.device.lanes, output)
     with suppress(EOFError, OSError):
         lanes.serve()
     # The agent is gone: with all child processes.
@@ -67,16 +78,15 @@ class LaneHost:
     def __init__(
         self,
         control: Connection,
-        prepare: Callable[[], Objective],
+        prepare: Callable[[], tuple[Objective, Places]],
         lanes: int,
         output: LaneOutput,
-        places: Callable[[Objective, int], Places] = lambda objective, lanes: Threads(),  # noqa: ARG005
     ) -> None:
+        """`prepare` loads the objective, and returns the lanes that train it."""
         self._control = control
         self._prepare = prepare
         self._lanes = lanes
         self._output = output
-        self._places_of = places
         self._sending = threading.Lock()
         self._threads: dict[int, threading.Thread] = {}
         self._attempts = 0
@@ -88,8 +98,7 @@ class LaneHost:
     def serve(self) -> None:
         """Load the objective, then follow the agent; raise EOFError or OSError when it is gone."""
         try:
-            self._objective = self._prepare()
-            self._places = self._places_of(self._objective, self._lanes)
+            self._objective, self._places = self._prepare()
         # Each attempt reports it as its own failure.
         except BaseException as exc:  # noqa: BLE001 - user code may raise anything
             self._problem = exc
@@ -129,7 +138,7 @@ class LaneHost:
         left = threading.Event()
         refusal = ""
         try:
-            self._attempt(train.lane, connection, left)
+            self._attempt(train, connection, left)
         except NotInLanesError as exc:
             refusal = str(exc) or "it cannot be trained next to others"
         except (EOFError, OSError):
@@ -142,7 +151,7 @@ class LaneHost:
             left.set()
         self._send(Refused(train.number, refusal) if refusal else Freed(train.number, self._retires()))
 
-    def _attempt(self, lane: int, connection: Connection, left: threading.Event) -> None:
+    def _attempt(self, train: Train, connection: Connection, left: threading.Event) -> None:
         """Train the attempt that the agent sends on this pipe, and report its outcome.
 
         Raises:
@@ -157,11 +166,11 @@ class LaneHost:
             except OSError as exc:
                 finished = no_log(start.log, exc)
             else:
-                place = self._place(lane, start)
+                place = self._place(train, start)
                 finished = self._outcome(start, place, connection, pipe, log, left)
         pipe.send(finished)
 
-    def _place(self, lane: int, start: Start) -> AbstractContextManager[object]:
+    def _place(self, train: Train, start: Start) -> AbstractContextManager[object]:
         if self._objective is None:
             return nullcontext()
         try:
@@ -171,7 +180,8 @@ class LaneHost:
         # Training it fails in the same way, and reports it.
         except BaseException:  # noqa: BLE001 - user code may raise anything
             return nullcontext()
-        return self._places.lane(shape, lane)
+        self._send(Placed(train.number, shape))
+        return self._places.lane(shape, train.lane)
 
     def _outcome(
         self,

@@ -15,11 +15,13 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from hpo.trainer.ends.exits import Blame, Event, SpawnFailed, TrainerExited
-from hpo.trainer.lanes.messages import Freed, FromHost, Refused, Shape
+from hpo.trainer.lanes.messages import Freed, FromHost, Placed, Refused, Shape
 from hpo.trainer.lanes.pooled_host import END_SECONDS, LaneAttempt, PooledHost
+from hpo.trainer.lanes.shapes import Shapes
 from hpo.trainer.messages import Finished, Start, ToTrainer
 from hpo.trainer.template.messages import Fork
 from hpo.trainer.template.requests import Requests
+from objectives.base import Params
 from objectives.device import Device
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,22 @@ class LaneHosts:
         self._fork = fork
         self._numbers = count()
         self._hosts: dict[int, PooledHost] = {}
+        self.shapes = Shapes()
+
+    def ask(self, params: Params, epochs: int | None) -> None:
+        """Ask a host for the shape of a configuration, if there is one."""
+        host = next((one for one in self.processes if one.pid is not None and not one.killed), None)
+        question = None if host is None else self.shapes.question(params, epochs)
+        if host is not None and question is not None:
+            with suppress(OSError):
+                host.connection.send(question)
+
+    def joins(self, slot: int, device: Device, params: Params) -> bool:
+        """Return whether a configuration would train in a program that trains others in the process of a slot."""
+        host = self._hosts.get(slot // device.lanes)
+        return host is not None and self.shapes.is_among(
+            params, (attempt.start.params for attempt in host.attempts.values())
+        )
 
     @property
     def processes(self) -> list[PooledHost]:
@@ -147,9 +165,14 @@ class LaneHosts:
 
     def _on_message(self, host: PooledHost, message: FromHost) -> None:
         if isinstance(message, Shape):
+            self.shapes.note(message)
             return
         slot = host.slot_of(message.number)
         if slot is None:
+            return
+        if isinstance(message, Placed):
+            if slot in host.attempts:
+                self.shapes.note_placed(host.attempts[slot].start.params, message.shape)
             return
         left = host.leaving.get(slot)
         if left is not None and left.number == message.number:
@@ -223,6 +246,7 @@ class LaneHosts:
         self._remove(host, exited)
 
     def _remove(self, host: PooledHost, event: Event) -> None:
+        self.shapes.forget_questions()
         self._hosts = {group: one for group, one in self._hosts.items() if one is not host}
         for slot in sorted(host.attempts):
             self._emit(slot, event)

@@ -1,6 +1,6 @@
 """Messages between an agent and a lane host; those to the agent are JSON.
 
-agent --Begin, Train (+ one end of a pipe), Ask--> host --Freed, Refused, Shape--> agent
+agent --Begin, Train (+ one end of a pipe), Ask--> host --Placed, Freed, Refused, Shape--> agent
 
 Each attempt has a pipe of its own, with the messages of any trainer (`hpo.trainer.messages`).
 """
@@ -24,10 +24,9 @@ MOST_SHAPE = 1000
 
 @dataclass(frozen=True)
 class Begin:
-    """Prepare to train in this many lanes."""
+    """Prepare to train in the lanes of a device."""
 
     device: Device
-    lanes: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,14 @@ class Ask:
     number: int
     params: Params
     epochs: int | None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An attempt trains in the program of a shape."""
+
+    number: int
+    shape: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Shape:
 
 
 ToHost = Begin | Train | Ask
-FromHost = Freed | Refused | Shape
+FromHost = Placed | Freed | Refused | Shape
 
 
 def encode(message: FromHost) -> bytes:
@@ -108,6 +115,8 @@ def _message(kind: str, values: Mapping[str, Any]) -> FromHost:
             return Freed(whole(values["number"]), values["retires"] is True)
         case "Refused":
             return Refused(whole(values["number"]), text(values["reason"]))
+        case "Placed":
+            return Placed(whole(values["number"]), text(shortened(values["shape"], MOST_SHAPE)))
         case "Shape":
             return Shape(whole(values["number"]), text(shortened(values["shape"], MOST_SHAPE)))
     raise ValueError(f"unknown kind {kind!r:.40}")

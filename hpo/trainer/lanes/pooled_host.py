@@ -80,7 +80,7 @@ class PooledHost(PooledProcess):
 
     def begin(self) -> None:
         with suppress(OSError):
-            self.connection.send(Begin(self.fork.device, self.fork.device.lanes))
+            self.connection.send(Begin(self.fork.device))
         queue, self._queue = self._queue, []
         for attempt, lane, theirs in queue:
             self._send(attempt, lane, theirs)

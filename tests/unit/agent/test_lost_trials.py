@@ -17,7 +17,7 @@ from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.trainer import supervisor as supervisor_module
 from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
-from hpo.trainer.ends.exits import Event, SpawnFailed, TrainerExited
+from hpo.trainer.ends.exits import Blame, Event, SpawnFailed, TrainerExited
 from hpo.trainer.messages import Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.testing import FakePool, trained
 from storage.claiming.claims import Claim
@@ -247,3 +247,26 @@ def test_trial_lost_too_often_fails(world: World) -> None:
         world.run()
     assert world.attempts == [Outcome.LOST] * world.study.spec.max_lost
     assert world.outcomes == [Outcome.LOST]
+
+
+def test_trials_that_die_together_resume_and_those_among_the_dead_twice_train_alone(world: World) -> None:
+    def die(_: Start) -> Sequence[Event]:
+        return [Started(1, 0), TrainerExited("its process was ended by SIGKILL", -9, blame=Blame.SHARED)]
+
+    world.pool.scripts = [die, die]
+    assert world.run() is ExitCode.DONE
+    assert [start.alone for start in world.pool.starts][:3] == [False, False, True]
+    assert Outcome.LOST not in world.outcomes
+
+
+@pytest.mark.parametrize(
+    ("shared", "outcome"), [({0, 1}, Outcome.RELEASED), (set(), Outcome.HUNG)], ids=["one process", "two"]
+)
+def test_trials_of_one_process_that_fall_silent_together_are_not_lost(
+    world: World, shared: set[int], outcome: Outcome
+) -> None:
+    world.study.budget, world.pool = 2, FakePool(slots=2, shared=frozenset(shared))
+    world.pool.scripts = [events(Started(1, 0))] * 2
+    world.run(hung_seconds=0.05)
+    assert world.pool.killed == [0, 1]
+    assert world.attempts == [outcome] * 2 + [Outcome.COMPLETE] * 2

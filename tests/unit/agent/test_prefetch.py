@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.agent.prefetch import WORTH, PrefetchedTrial, Prefetcher
+from hpo.agent.prefetch import MOST_PASSED, WORTH, PrefetchedTrial, Prefetcher
 from storage.budget import Counts
 from storage.claiming.claims import Claim
 
@@ -93,3 +93,22 @@ def test_durations_are_moving_averages() -> None:
     for _ in range(60):
         prefetcher.record_trial(1.0)
     assert filled(prefetcher, 100) == 2
+
+
+def test_trial_of_the_shape_of_a_lanes_neighbours_goes_first_but_no_trial_waits_for_ever() -> None:
+    prefetcher = after(0.1, 0.1, slots=4)
+    assert prefetcher.choose(lambda _: True) is None
+    first, second, third = (prepared(number) for number in (1, 2, 3))
+    for number, trial in enumerate((first, second, third)):
+        prefetcher.add(number, trial)
+    assert prefetcher.choose(lambda _: False) is first, "none is preferred"
+    for _ in range(MOST_PASSED):
+        assert prefetcher.choose(lambda one: one is third) is third
+    assert prefetcher.choose(lambda one: one is third) is first
+
+
+def test_some_trials_are_prefetched_for_lanes_of_different_shapes_though_slots_would_not_wait() -> None:
+    prefetcher = after(0.001, 1000.0, slots=8)
+    assert filled(prefetcher, 100) == 0
+    prefetcher.least = 4
+    assert filled(prefetcher, 100) == 4

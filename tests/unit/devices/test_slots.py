@@ -10,7 +10,7 @@ from hpo.devices import slots as slots_module
 from hpo.devices.cores import Cores
 from hpo.devices.gpus import Gpu
 from hpo.devices.mps import Mps
-from hpo.devices.slots import CONTEXT_BYTES, describe, parse_description, slots_here
+from hpo.devices.slots import CONTEXT_BYTES, describe, in_lanes, parse_description, slots_here
 from hpo.devices.slots import plan_slots as plan_slots_on
 from hpo.options.hosts import PRECISIONS, SlotOptions
 from objectives.device import Device, Precision
@@ -160,6 +160,18 @@ def test_description_round_trips(cores: tuple[int, ...], workers: int, gpus: tup
         assert found["cores"] == len(slot.cores)
         assert (found["gpu"] or "").startswith(gpus[0].label if gpus else "")
         assert (found["gpu"] is None) == (slot.gpu is None)
+
+
+def test_lanes_are_slots_of_one_device_that_follow_each_other() -> None:
+    devices = in_lanes(plan_slots(2, (0, 1, 2, 3), ()), 3)
+    assert [(device.name, device.lane, device.lanes) for device in devices] == [
+        (f"cpu:{cores}/{lane}", lane, 3) for cores in ("0-1", "2-3") for lane in range(3)
+    ]
+    assert devices[4].owns == "cores 2-3, lane 1 of 3"
+    assert {device.cores for device in devices[3:]} == {(2, 3)}
+    assert describe(devices) == ["slots 0-2: cores 0-1, 3 lanes", "slots 3-5: cores 2-3, 3 lanes"]
+    assert parse_description(devices[4].owns) == {"cores": 2, "gpu": None}
+    assert in_lanes(devices[:2], 1) == devices[:2]
 
 
 @pytest.mark.parametrize("text", ["", "cpu:0", "next", "cores", "core 0, core 1", "gpu 0"])

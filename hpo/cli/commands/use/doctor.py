@@ -16,6 +16,7 @@ from hpo.options.launch_request import LaunchRequest
 @options.field_option(SlotOptions, "gpus")
 @options.field_option(SlotOptions, "device")
 @options.field_option(AgentOptions, "backend", show_default="KERAS_BACKEND, or tensorflow")
+@options.field_option(SlotOptions, "lanes")
 @options.data_dir_option
 @options.json_option
 @options.storage_option
@@ -24,6 +25,7 @@ def doctor(
     gpus: str | None,
     device: str | None,
     backend: str | None,
+    lanes: int | None,
     data_dir: Path | None,
     as_json: bool,
     storage: str | None,
@@ -36,7 +38,10 @@ def doctor(
     from hpo.doctor import examine
 
     checks = examine(
-        options.settings(storage, data_dir), workers, SlotOptions(gpus=gpus, device=device), backend
+        options.settings(storage, data_dir),
+        workers,
+        SlotOptions(gpus=gpus, device=device, lanes=lanes),
+        backend,
     )
     if as_json:
         output.echo_json([check.to_json() for check in checks])

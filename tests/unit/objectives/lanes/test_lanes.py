@@ -19,7 +19,7 @@ if backend.name() != "jax":
 from objectives.augment import Augmentation, Mixing
 from objectives.base import DataOptions
 from objectives.device import Device
-from objectives.errors import DivergedError
+from objectives.errors import DivergedError, FreshProcessError
 from objectives.lanes import executor, policy
 from objectives.lanes.lanes import Lanes
 from objectives.lanes.program import LaneProgram
@@ -27,7 +27,6 @@ from objectives.lanes.shape import shape_of
 from objectives.lanes.work import LanesClosedError
 from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN
-from objectives.training.programs import FreshProcessError
 
 CPU = Device(precision="float32")
 ADAM = {**DigitsCNN.first[0], "weight_decay": 1e-3}

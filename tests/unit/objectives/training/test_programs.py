@@ -14,12 +14,13 @@ from objectives import backend
 from objectives.augment import Augmentation
 from objectives.base import DataOptions
 from objectives.device import Device
+from objectives.errors import FreshProcessError
 from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.tasks.classes import cross_entropy
 from objectives.training import identity, loop
 from objectives.training.optimizers import FusedAdam, FusedSGD
-from objectives.training.programs import FreshProcessError, Programs
+from objectives.training.programs import Programs
 
 pytestmark = pytest.mark.skipif(
     backend.name() not in ("tensorflow", "jax"), reason="other backends keep no program from run to run"

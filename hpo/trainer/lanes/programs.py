@@ -1,0 +1,93 @@
+"""Lanes that share a program of JAX, one for each shape of what they train (`objectives.lanes`)."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from hpo.trainer.ends.failures import one_line
+from hpo.trainer.lanes.places import NotInLanesError, Places
+from objectives.base import Objective, Params
+from objectives.device import Device
+from objectives.errors import FreshProcessError, SharedFailureError
+from objectives.lanes.lanes import Lanes
+from objectives.lanes.shape import NotLanedError, shape_of
+from objectives.lanes.work import LanesClosedError
+from objectives.spaces.choices import declared
+
+MOST_IDLE = 4
+"""Number of programs without a trial that are kept, with their memory, for trials of their shape to come."""
+
+
+@dataclass(eq=False)
+class _Program:
+    lanes: Lanes
+    trials: int = 0
+    """Number of trials that are trained by it."""
+    failed_with: int = 0
+    """Number of trials that it failed with; 0: it has not failed."""
+
+
+class Programs(Places):
+    """The programs of one process by their shapes."""
+
+    def __init__(self, device: Device) -> None:
+        """Train in the lanes of a device."""
+        self._device = device
+        self._changing = threading.Lock()
+        self._programs: OrderedDict[str, _Program] = OrderedDict()
+
+    def shape(self, objective: Objective, params: Params, epochs: int | None) -> str:
+        try:
+            return shape_of(objective, declared(params, objective.space), device=self._device, epochs=epochs)
+        except NotLanedError as exc:
+            raise NotInLanesError(str(exc)) from exc
+
+    def lane(self, shape: str, index: int) -> AbstractContextManager[object]:
+        return self._lane(shape, index)
+
+    @contextmanager
+    def _lane(self, shape: str, index: int) -> Iterator[None]:
+        program = self._enter(shape)
+        try:
+            with program.lanes.lane(index):
+                yield
+        except LanesClosedError as exc:
+            if self._fail(shape, program) > 1:
+                cause = exc.__cause__ or exc
+                raise SharedFailureError(
+                    f"the program of several trials has failed: {one_line(cause)}"
+                ) from exc
+            # It was the only one: as in a process of its own.
+            raise exc.__cause__ or exc from exc
+        except FreshProcessError as exc:
+            raise SharedFailureError("it has another shape than was found before it began") from exc
+        finally:
+            with self._changing:
+                program.trials -= 1
+
+    def _enter(self, shape: str) -> _Program:
+        """Return the program of a shape, kept or new, with one trial more."""
+        with self._changing:
+            if shape not in self._programs:
+                self._programs[shape] = _Program(Lanes(self._device.lanes))
+            self._programs.move_to_end(shape)
+            self._programs[shape].trials += 1
+            idle = [key for key, one in self._programs.items() if not one.trials]
+            dropped = [self._programs.pop(key) for key in idle[: max(len(idle) - MOST_IDLE, 0)]]
+            found = self._programs[shape]
+        for one in dropped:
+            one.lanes.close()
+        return found
+
+    def _fail(self, shape: str, program: _Program) -> int:
+        """Note that a program has failed, which its next trials do not use; return the number of its trials then."""
+        with self._changing:
+            if not program.failed_with:
+                program.failed_with = program.trials
+                if self._programs.get(shape) is program:
+                    del self._programs[shape]
+            return program.failed_with
