@@ -294,8 +294,7 @@ class _Retrain:
 
     def _pool(self, configs: Sequence[Config], runs: int, *, final: bool) -> TrainerPool:
         devices = slots_here(self.request.workers, check_lanes(self.request.agent).slots, at_most=runs)
-        space = space_of([config.params for config in configs])
-        load = Load(configs[0].objective, self.data, final, space=space)
+        load = Load(configs[0].objective, self.data, final, space=space_of([one.params for one in configs]))
         pool = TrainerPool(load, devices, self.logs / f"retrain-template-{os.getpid()}.log")
         pool.fresh_processes = self.request.agent.fresh_processes
         return pool
