@@ -1,8 +1,7 @@
-"""Parts of Keras and TensorFlow that objectives rarely use, imported on their first use.
+"""Parts of Keras that objectives rarely use, imported on their first use.
 
 Keras imports pandas to recognize its tables, scikit-learn for its wrappers, Matplotlib for its galleries of images and
-IPython for an editor of files wherever they are installed. With TensorFlow's interface of its version 1, that is a
-fifth of all imported modules, and a tenth of the processor time.
+IPython for an editor of files wherever they are installed.
 """
 
 from __future__ import annotations
@@ -22,12 +21,9 @@ MODULES = frozenset(
         "keras.visualization",
         "keras.src.visualization",
         "keras.wrappers",
-        # The interface of TensorFlow 1.
-        "tensorflow._api.v2.compat.v1",
-        "tensorflow._api.v2.compat.v2",
     }
 )
-"""Modules that nothing else in these packages needs."""
+"""Modules that nothing else in Keras needs."""
 
 PACKAGES = {
     "keras.src.trainers.data_adapters.array_slicing": "pandas",

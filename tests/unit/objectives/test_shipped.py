@@ -242,7 +242,8 @@ def changed(objective: KerasObjective, image: np.ndarray, count: int, monkeypatc
     data = replace(
         objective._data, x_train=np.repeat(image[None], count, 0), y_train=np.zeros(count, np.int64)
     )
-    advance = batches.advancing(None, data, batches.Variation(augmentation=objective.augmentation), Device())
+    run = LocalRun(total_epochs=1, device=Device())
+    advance = batches.advancing(None, data, batches.Variation(augmentation=objective.augmentation), run, 64)
     advance(np.arange(count)[None], [np.random.default_rng(0)])
     return seen[0][0]
 
