@@ -18,6 +18,10 @@ from collections import deque
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
+
+ORPHANED = 3
+"""Exit code of a process whose agent is gone."""
 
 LEFTOVER_SECONDS = 3.0
 """Grace period for processes that a finished trainer left running."""
@@ -29,6 +33,17 @@ def kill_group(pid: int) -> None:
     """Kill the process group that a process leads, if there is one."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def end_group() -> NoReturn:
+    """Kill the process group that this process leads, and end this process: its agent is gone.
+
+    The signal that the kernel sends when the agent's pipe closes reaches the group through a file of this process
+    (`end_with_agent`). If the process just ended, what it has started would live on where another pipe of the agent
+    closes a moment earlier.
+    """
+    kill_group(os.getpid())
+    os._exit(ORPHANED)
 
 
 def children() -> frozenset[int]:
@@ -78,8 +93,7 @@ def end_with_agent(guard: int) -> None:
     poll.register(own, 0)
     if poll.poll(0):
         # It was closed before the signal was requested.
-        kill_group(os.getpid())
-        os._exit(1)
+        end_group()
 
 
 class ProcessGroups:

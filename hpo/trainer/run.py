@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 
 from hpo.errors import DiskFullError
 from hpo.outcomes import Outcome
-from hpo.process.process_groups import kill_group
+from hpo.process.process_groups import end_group, kill_group
 from hpo.trainer.checkpointing.checkpoints import CheckpointFolder, CheckpointsError, SavedOutcome
 from hpo.trainer.figures import RequestedFigures
 from hpo.trainer.messages import (
@@ -43,9 +43,6 @@ from objectives.errors import RunEndedError
 
 TICK_SECONDS = 1.0
 """Shortest time between two reports of progress inside an epoch."""
-
-ORPHANED = 3
-"""Exit code of a trainer whose agent is gone."""
 
 
 class TrainerRun(CheckedRun):
@@ -259,8 +256,7 @@ class TrainerRun(CheckedRun):
 
     def _on_closed(self) -> None:
         """End this process at once, with its child processes: the agent is gone."""
-        kill_group(os.getpid())
-        os._exit(ORPHANED)
+        end_group()
 
     def next_start(self) -> Start:
         """Wait for the attempt after this one, which has ended."""

@@ -17,6 +17,7 @@ from typing import NoReturn
 from hpo.devices.threads import release_threads
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
+from hpo.process.process_groups import end_group
 from hpo.trainer.checkpointing.checkpoints import CheckpointsError
 from hpo.trainer.ends.ending import END_SECONDS, end_orderly
 from hpo.trainer.ends.failures import message_of
@@ -83,7 +84,7 @@ def _attempt(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start, reuse: Re
     try:
         pipe.send(finished)
     except OSError:
-        os._exit(0)
+        end_group()
     return run.next_start()
 
 
@@ -152,8 +153,10 @@ def _notify_imported(loaded: ObjectiveLoader, run: TrainerRun, watch: ImportWatc
 def _report(pipe: TrainerPipe, finished: Finished) -> None:
     """Report the outcome and end the process."""
     flush_output()
-    with suppress(OSError):
+    try:
         pipe.send(finished)
+    except OSError:
+        end_group()
     # Threads of a numeric library may hang the interpreter's own end.
     os._exit(0)
 

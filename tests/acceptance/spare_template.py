@@ -63,7 +63,12 @@ class SpareTemplate:
     def wait(self, timeout: float | None = None) -> int:
         until = time.monotonic() + (timeout or 0.0)
         while self._code is None:
-            pid, status = os.waitpid(self.pid, 0 if timeout is None else os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self.pid, 0 if timeout is None else os.WNOHANG)
+            except ChildProcessError:
+                # A signal interrupted an earlier wait that had its status; `Popen` returns 0 then too.
+                self._code = 0
+                break
             if pid:
                 self._code = os.waitstatus_to_exitcode(status)
             elif time.monotonic() > until:

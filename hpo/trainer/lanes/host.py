@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from hpo.devices.threads import release_threads
 from hpo.outcomes import Outcome
-from hpo.process.process_groups import kill_group
+from hpo.process.process_groups import end_group
 from hpo.trainer.checkpointing.checkpoints import CheckpointsError
 from hpo.trainer.ends.outcome import outcome_of
 from hpo.trainer.lanes.lane_run import LaneRun
@@ -31,7 +31,6 @@ from hpo.trainer.messages import Finished, Start, Started
 from hpo.trainer.output import no_log
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.reuse import private_bytes
-from hpo.trainer.run import ORPHANED
 from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.base import Objective
 from objectives.keras_objective import KerasObjective
@@ -68,8 +67,7 @@ def host(connection: Connection, loaded: ObjectiveLoader) -> NoReturn:
     with suppress(EOFError, OSError):
         lanes.serve()
     # The agent is gone: with all child processes.
-    kill_group(os.getpid())
-    os._exit(ORPHANED)
+    end_group()
 
 
 class LaneHost:

@@ -22,7 +22,7 @@ from hpo.devices.cores import usable_cores
 from hpo.devices.gpus import visible_gpus
 from hpo.devices.threads import release_threads
 from hpo.errors import HpoError
-from hpo.process.process_groups import end_with_agent
+from hpo.process.process_groups import end_group, end_with_agent
 from hpo.trainer.ends.ending import forget_template
 from hpo.trainer.ends.failures import message_of, traceback_of
 from hpo.trainer.output import flush_output
@@ -100,8 +100,11 @@ def run(
         with suppress(OSError):
             connection.send(_failed(exc))
     flush_output()
-    with suppress(EOFError, OSError):
+    try:
         connection.recv()
+    except (EOFError, OSError):
+        # The template is gone.
+        end_group()
     _end_orderly()
 
 

@@ -7,6 +7,7 @@ loads less. It ends, with nothing left behind, when its agent does.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
@@ -26,10 +27,11 @@ from pathlib import Path
 from hpo.devices.provenance import DATA, versions
 from hpo.devices.threads import find_libraries
 from hpo.errors import HpoError
-from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_with_agent
+from hpo.process.process_groups import ProcessGroups, adopt_orphans, end_group, end_with_agent
 from hpo.settings import Settings
 from hpo.trainer.ends.ending import flush_before_forks, forget_template
 from hpo.trainer.ends.failures import one_line, traceback_of
+from hpo.trainer.output import flush_output
 from hpo.trainer.template.data_process import DataProcess, traceback_in_function
 from hpo.trainer.template.fork_safety import ThreadCheck, imported_frameworks
 from hpo.trainer.template.loading import ObjectiveLoader
@@ -94,8 +96,11 @@ def main() -> None:
         finally:
             groups.kill_all()
     except (EOFError, OSError):
-        # The agent is gone, and trainers see the same.
-        return
+        # The agent is gone, and trainers see the same. Exit handlers of the objective run as ever.
+        for step in (atexit._run_exitfuncs, flush_output):
+            with suppress(BaseException):
+                step()
+        end_group()
 
 
 @contextmanager
@@ -132,7 +137,7 @@ def _exit_with(agent: Connection) -> Iterator[None]:
 
     def watch() -> None:
         if any(descriptor == agent.fileno() for descriptor, _ in watched.poll()):
-            os._exit(0)
+            end_group()
 
     thread = threading.Thread(target=watch, name="watcher", daemon=True)
     thread.start()

@@ -14,14 +14,18 @@ import pytest
 
 from hpo.errors import ObjectiveBrokenError
 from hpo.outcomes import Outcome
+from hpo.process.identity import is_running
 from hpo.trainer.messages import Epoch, Finished
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template import current as current_template
-from hpo.trainer.template.messages import Load
+from hpo.trainer.template.interpreter import Interpreter
+from hpo.trainer.template.messages import Load, Ready
+from hpo.trainer.template.process import TemplateProcess
 from hpo.trainer.testing import start_message
 from objectives.base import DataOptions
 from objectives.device import Device
-from tests.acceptance.service import OBJECTIVES, Running, Service
+from tests.acceptance.objectives_for_tests import Counted
+from tests.acceptance.service import OBJECTIVES, SOON, Running, Service
 
 
 def launch(service: Service, objective: str, *more: object, epochs: int = 20) -> Running:
@@ -84,6 +88,38 @@ def test_processes_end_with_killed_agent(service: Service, objective: str) -> No
         process.suspend()
     agent.kill()
     service.wait_for(lambda: not living(service))
+
+
+@pytest.mark.parametrize("loading", [False, True])
+def test_processes_that_loading_starts_end_although_the_guard_of_the_agent_closes_later(
+    service: Service, loading: bool
+) -> None:
+    """A killed agent's pipes close one after another, and its template may end in between."""
+    (service.folder / "mine.py").write_text(
+        "import subprocess, time\n"
+        "from pathlib import Path\n"
+        f"from {Counted.__module__} import Counted\n"
+        "class Mine(Counted):\n"
+        "    def prepare(self, data, final):\n"
+        "        child = subprocess.Popen(['sleep', '600'])\n"
+        f"        Path({str(service.folder / 'new')!r}).write_text(str(child.pid))\n"
+        f"        Path({str(service.folder / 'new')!r}).rename({str(service.folder / 'child')!r})\n"
+        f"        time.sleep({600 if loading else 0})\n"
+    )
+    guard, held = os.pipe()
+    interpreter = Interpreter(service.folder / "log", guard)
+    template = TemplateProcess(interpreter)
+    template.load(Load(f"{service.folder / 'mine.py'}:Mine", DataOptions(), final=False))
+    service.wait_for((service.folder / "child").exists)
+    child = psutil.Process(int((service.folder / "child").read_text()))
+    assert child.is_running()
+    if not loading:
+        service.wait_for(lambda: template.connection.poll() and Ready in map(type, template.receive()))
+    template.connection.close()
+    interpreter.process.wait(SOON)
+    service.wait_for(lambda: not is_running(child.pid))
+    for descriptor in (guard, held):
+        os.close(descriptor)
 
 
 def test_unresponsive_template_is_replaced(service: Service) -> None:

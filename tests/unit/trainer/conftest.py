@@ -26,7 +26,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
 
     monkeypatch.setattr(os, "_exit", leave)
     # Its group with it: here that would be the test itself.
-    monkeypatch.setattr("hpo.trainer.run.kill_group", exits.append)
+    monkeypatch.setattr("hpo.process.process_groups.kill_group", exits.append)
     agent = Agent(tmp_path, exits)
     yield agent
     for connection in agent.connections[::2]:

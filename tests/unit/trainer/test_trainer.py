@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from hpo.outcomes import Outcome
+from hpo.process.process_groups import ORPHANED
 from hpo.trainer.messages import (
     Command,
     Continue,
@@ -23,7 +24,7 @@ from hpo.trainer.messages import (
     Tick,
     ToTrainer,
 )
-from hpo.trainer.run import ORPHANED, TrainerRun
+from hpo.trainer.run import TrainerRun
 from objectives.errors import MetricMissingError
 from tests.unit.trainer.agent_end import PATIENCE, Agent
 

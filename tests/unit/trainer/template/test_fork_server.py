@@ -329,7 +329,7 @@ def test_loading_ends_with_the_agent_alone(
     pipe: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch, agent_dies: bool
 ) -> None:
     ended = threading.Event()
-    monkeypatch.setattr(os, "_exit", lambda _: ended.set())
+    monkeypatch.setattr(template, "end_group", ended.set)
     ours, theirs = pipe
     with template._exit_with(theirs):
         # A request before the end of loading is not the agent's end.
