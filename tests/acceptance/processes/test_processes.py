@@ -24,7 +24,6 @@ from hpo.trainer.template.process import TemplateProcess
 from hpo.trainer.testing import start_message
 from objectives.base import DataOptions
 from objectives.device import Device
-from tests.acceptance.objectives_for_tests import Counted
 from tests.acceptance.service import OBJECTIVES, SOON, Running, Service
 
 
@@ -98,8 +97,13 @@ def test_processes_that_loading_starts_end_although_the_guard_of_the_agent_close
     (service.folder / "mine.py").write_text(
         "import subprocess, time\n"
         "from pathlib import Path\n"
-        f"from {Counted.__module__} import Counted\n"
-        "class Mine(Counted):\n"
+        "from optuna.distributions import FloatDistribution\n"
+        "from objectives.base import Objective\n"
+        "class Mine(Objective):\n"
+        "    metric = 'loss'\n"
+        "    space = {'x': FloatDistribution(0.0, 1.0)}\n"
+        "    def train(self, params, run):\n"
+        "        pass\n"
         "    def prepare(self, data, final):\n"
         "        child = subprocess.Popen(['sleep', '600'])\n"
         f"        Path({str(service.folder / 'new')!r}).write_text(str(child.pid))\n"
