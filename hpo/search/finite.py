@@ -179,6 +179,8 @@ def untried_nearby(
         proposed = next((params for params in order if _has(space, params, proposed)), proposed)
     if fixed.keys() >= proposed.keys():
         return proposed
+    if key(proposed) not in {*tried, *kept}:
+        return proposed
     free = [name for name in proposed if name not in fixed]
     others = list(order) if order is not None else [*_neighbours(space, proposed, free, seed)]
     random.Random(seed).shuffle(others)

@@ -53,7 +53,8 @@ def browser(server_folder: Path) -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A window with cookies, passwords and a cache of its own."""
-    found = browser.new_context()
+    # Drawing takes the processor most of the time: less of it, and each chart and dialog once.
+    found = browser.new_context(viewport={"width": 1000, "height": 600}, reduced_motion="reduce")
     # Half a minute is too short where two suites run at once.
     found.set_default_timeout(120_000)
     yield found

@@ -22,9 +22,10 @@ from hpo.errors import DataMissingError, DiskFullError, ObjectiveBrokenError
 from hpo.process.process_groups import adopt_orphans
 from hpo.trainer.template.data_process import DataProcess, traceback_in_function
 from hpo.trainer.template.fork_safety import ThreadCheck
-from objectives.data.returned import seeding, store
+from objectives.data.returned import module_state, seeding, store
 from objectives.data.returned.module_state import UnshareableError
 
+REPOSITORY = Path(__file__).parents[4]
 LARGE = np.arange(3 * (store.MOST_INLINE_BYTES // 4), dtype=np.int32).reshape(-1, 4)
 
 
@@ -32,6 +33,8 @@ LARGE = np.arange(3 * (store.MOST_INLINE_BYTES // 4), dtype=np.int32).reshape(-1
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataProcess:
     # Other tests may have started TensorFlow here, which a fork cannot use.
     monkeypatch.setattr(seeding, "FRAMEWORKS", ())
+    # All modules of the tests before would count as the user's, next to the function.
+    monkeypatch.setattr(module_state, "_FOREIGN", (*module_state._FOREIGN, str(REPOSITORY)))
     return DataProcess(tmp_path / "cache", 0, lambda *_: None, ThreadCheck())
 
 
