@@ -14,7 +14,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from multiprocessing.connection import Client, Connection, wait
 from pathlib import Path
 from typing import NoReturn
@@ -219,7 +218,6 @@ def _run_command(
 ) -> NoReturn:
     """Run a command in a session, folder and environment of its own."""
     os.setsid()
-    _yield_to_tests()
     open_streams(
         os.open(os.devnull, os.O_RDONLY),
         *(os.open(path, os.O_WRONLY | os.O_CREAT) for path in outputs),
@@ -229,16 +227,6 @@ def _run_command(
     if spares := sys.modules.get(SPARES):
         spares.provide(arguments)
     run(arguments)
-
-
-def _yield_to_tests() -> None:
-    """Let this session have no more of the processor than its niceness says.
-
-    Where Linux groups processes by session, it compares only those of the same session by their niceness, so each
-    command would get as much as all tests together.
-    """
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(os.nice(0)))
 
 
 if __name__ == "__main__":
