@@ -13,7 +13,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_OF_HOMES = ("postgres", ".postgres", "cache", "checkpoints", "crashes", "data", "logs", "objectives")
+_OF_HOMES = (
+    "postgres",
+    ".postgres",
+    "cache",
+    "checkpoints",
+    "compiled",
+    "crashes",
+    "data",
+    "logs",
+    "objectives",
+)
 """First parts of the names of all that the service keeps in a home."""
 
 _MOST_LINKS = 40

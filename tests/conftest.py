@@ -70,6 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
     temporary.mkdir()
     temporary.chmod(0o1777)
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    # Most of the time of tests on JAX is that of compiling the same programs again.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def pytest_collection_finish() -> None:

@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,6 +55,7 @@ class Surroundings:
     folder: str
     path: tuple[str, ...]
     exit_handlers: int
+    finalizers: int
     threads: Mapping[str, int]
     children: str
     keras: tuple[object, ...]
@@ -70,6 +72,7 @@ class Surroundings:
             folder=str(Path.cwd()),
             path=tuple(sys.path),
             exit_handlers=atexit._ncallbacks(),
+            finalizers=_finalizers(),
             # A thread of the objective may have such a name, too.
             threads=Counter(one.name for one in threading.enumerate()) - Counter(OWN_THREADS),
             children="".join(one.read_text() for one in Path("/proc/self/task").glob("*/children")),
@@ -88,6 +91,13 @@ class Surroundings:
             log_handlers=sum(not isinstance(one(), logging.NullHandler) for one in _log_handlers()),
             context=dict(copy_context().items()),
         )
+
+
+def _finalizers() -> int:
+    """Return the number of objects whose end at exit code waits for, without those of JAX's traces."""
+    registered: Mapping[Any, Any] = getattr(weakref.finalize, "_registry", {})
+    modules = [one.func.__module__ or "" for one in [*registered.values()] if one.atexit]
+    return sum(not module.startswith("jax.") for module in modules)
 
 
 def _log_handlers() -> list[Any]:
@@ -130,6 +140,8 @@ class Reuse:
             different = len({one.__module__ for one in sources}) > 1
             self._modules = [ModuleState(one) for one in (sources if different else sources[1:])]
             self._caches = [one.caches() for one in self._modules]
+        # Python registers one exit handler for all finalizers with the first of them, which tracing by JAX may make.
+        weakref.finalize(self, _finalizers).detach()
         self._surroundings = Surroundings.now()
         self._attributes = _attributes(objective)
         objective.keep_programs()

@@ -87,8 +87,11 @@ def dropout(x: Any, dropped: Any, scale: Any, seeds: keras.random.SeedGenerator)
 
 def _jax_dropout(x: Any, dropped: Any, scale: Any, seeds: keras.random.SeedGenerator) -> Any:
     import jax
+    from jax.extend.random import threefry_2x32
 
-    bits = jax.random.bits(seeds.next(), x.shape, "uint16")
+    # `jax.random.bits` computes 64 bits for each number of 16.
+    words = threefry_2x32(seeds.next(), jax.numpy.arange((x.size + 1) // 2, dtype="uint32"))
+    bits = jax.lax.bitcast_convert_type(words, "uint16").reshape(-1)[: x.size].reshape(x.shape)
     # Compared as floats, which hold all levels exactly: the numbers may be constants or arguments of the step.
     kept = bits.astype("float32") >= dropped
     scaled = x * jax.numpy.asarray(scale, x.dtype)

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from objectives.backend import kernels, lane_convolutions, step_inputs
+from objectives.backend import jax_convolutions, kernels, lane_convolutions, step_inputs
 from objectives.backend.step_inputs import StepInputs
 
 
@@ -77,6 +77,9 @@ class PatchConvolution(keras.layers.Conv2D):  # type: ignore[misc]
         if plain and lane_convolutions.in_lanes():
             inputs, kernel = (keras.ops.cast(value, self.compute_dtype) for value in (inputs, kernel))
             return lane_convolutions.convolution(inputs, kernel, self.strides, self.padding)
+        if plain and jax_convolutions.applies():
+            inputs, kernel = (keras.ops.cast(value, self.compute_dtype) for value in (inputs, kernel))
+            return jax_convolutions.convolution(inputs, kernel, self.strides, self.padding)
         if plain and self.padding == "same" and len(set(self.strides)) == 1 and kernels.available():
             inputs, kernel = (keras.ops.cast(value, self.compute_dtype) for value in (inputs, kernel))
             if kernels.takes_patches(inputs, kernel, self.strides[0]):

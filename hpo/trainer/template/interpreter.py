@@ -16,7 +16,8 @@ from hpo.devices.gpus import visible_gpus
 from hpo.devices.threads import hold_threads
 from hpo.errors import FileNotWritableError
 from hpo.ownership import open_private
-from hpo.settings import OF_OBJECTIVE
+from hpo.settings import OF_OBJECTIVE, Settings
+from hpo.trainer.template.compiled import keep_programs
 
 _WITHHELD = ("HPO_STORAGE", "HPO_DASHBOARD_", "PG")
 """Prefixes of variables that lead to the database, libpq's own included. Trainers do not get them, because an
@@ -68,7 +69,9 @@ def _opened(log: Path) -> BinaryIO:
 
 
 def template_environment() -> dict[str, str]:
-    """Return the template's environment: no database, quiet frameworks, no thread pools, large memory pages."""
+    """Return the template's environment: no database, quiet frameworks, no thread pools, large memory pages, and the
+    folder of compiled programs.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
     environment[OF_OBJECTIVE] = "1"
     # Without a GPU, TensorFlow logs as an error that it cannot initialize CUDA.
@@ -78,4 +81,5 @@ def template_environment() -> dict[str, str]:
     tunables = environment.get("GLIBC_TUNABLES", "")
     if "glibc.malloc.hugetlb" not in tunables:
         environment["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.hugetlb=1"]))
+    keep_programs(environment, Settings.from_environment().home)
     return environment
