@@ -49,7 +49,7 @@ def export_model(chosen: ChosenModel, form: ModelFormat, output: Path) -> Export
     form.check_installed()
     _check_output(form, output)
     with only_on_error():
-        model = load_model(chosen.record, device="cpu", code=chosen.code, backend_name="tensorflow")
+        model = load_model(chosen.record, device="cpu", code=chosen.code, backend_name=form.backend)
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             if form.suffix:

@@ -28,9 +28,15 @@ class ModelFormat(ABC):
     """Suffix of its files; empty: it is a folder."""
     packages: ClassVar[Sequence[str]] = ()
     """Modules of its extra, without which it is neither written nor checked."""
+    backend: ClassVar[str | None] = "tensorflow"
+    """Keras' backend whose exporter writes it; None: that of the model."""
 
     def check_installed(self) -> None:
         """Raise MissingDependencyError if a package is missing."""
+        if self.backend is not None and importlib.util.find_spec(self.backend) is None:
+            raise MissingDependencyError(
+                f"--format {self.name} needs {self.backend}: pip install {self.backend}, or use --format keras"
+            )
         missing = [module for module in self.packages if importlib.util.find_spec(module) is None]
         if missing:
             raise MissingDependencyError(
@@ -51,6 +57,7 @@ class KerasFormat(ModelFormat):
 
     name = "keras"
     suffix = ".keras"
+    backend = None
 
     def write(self, model: LoadedModel, path: Path) -> None:
         path.write_bytes(model.record.path.read_bytes())
@@ -108,6 +115,7 @@ class TfliteFormat(ModelFormat):
     suffix = ".tflite"
 
     def check_installed(self) -> None:
+        super().check_installed()
         if importlib.util.find_spec("ai_edge_litert") is None and not _is_in_tensorflow():
             raise MissingDependencyError(
                 "--format tflite needs ai_edge_litert: pip install 'hpo-service[tflite]'"

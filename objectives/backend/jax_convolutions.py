@@ -27,7 +27,7 @@ def applies() -> bool:
         return False
     import jax
 
-    return jax.default_backend() == "cpu"
+    return bool(jax.default_backend() == "cpu")
 
 
 def convolution(x: Any, kernel: Any, strides: Sequence[int], padding: str) -> Any:

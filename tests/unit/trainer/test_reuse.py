@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -63,9 +64,14 @@ def _start_thread() -> Callable[[], object]:
     return ended.set
 
 
+def _await_end() -> Callable[[], object]:
+    return weakref.finalize(Surroundings, print).detach
+
+
 @pytest.mark.parametrize(
     "leave",
     [
+        _await_end,
         _set_alarm,
         _handle_signal,
         _set_variable,
@@ -85,6 +91,19 @@ def test_state_that_an_attempt_leaves_is_noticed(leave, monkeypatch):
         assert Surroundings.now() != before
     finally:
         undo()
+
+
+def test_traces_of_jax_are_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(backend.current()), "keras_settings", lambda _: ())
+
+    def forget() -> None:
+        pass
+
+    forget.__module__ = "jax._src.interpreters.partial_eval"
+    before = Surroundings.now()
+    kept = weakref.finalize(forget, forget)
+    assert Surroundings.now() == before
+    kept.detach()
 
 
 def test_data_that_an_attempt_changes_in_place_are_noticed():
