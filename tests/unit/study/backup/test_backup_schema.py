@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpo.study.backup import schema
 from hpo.study.backup.schema import RowInvalidError, check_row, table_named
+from hpo.study.backup.spec import is_spec
 from tests.specs import spec
 
 RUNS = {"runs": [{"seed": 1}]}
@@ -60,5 +60,5 @@ def test_damaged_results_of_a_retrain_are_refused(values: dict[str, Any]) -> Non
 def test_damaged_options_of_a_search_are_refused(changes: dict[str, Any]) -> None:
     options = {"repeats": 3, "stop_when_flat": True, "estimate": {"slots": 2, "epochs": None}}
     stored = spec(constraints=("parameters<=5",), also_minimize="latency_ms", **options).to_json()
-    assert schema._is_spec(stored)
-    assert not schema._is_spec(stored | changes)
+    assert is_spec(stored)
+    assert not is_spec(stored | changes)
