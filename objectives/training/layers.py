@@ -1,7 +1,7 @@
 """Faster twins of three Keras layers, for training only; exported models have Keras' own layers.
 
 A twin has the variables, configuration and semantics of its Keras layer. Only its kernels differ, and only where
-`objectives.backend.kernels` has one.
+`objectives.backend` has one.
 """
 
 from __future__ import annotations
