@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 OBJECTIVES = Path(__file__).with_name("objectives_for_tests.py")
 
-TIMEOUT = 90.0
+TIMEOUT = 150.0
 
 SOON = 30.0
 """Seconds within which something ends that ends at once on an idle machine; it would go on for a minute or longer."""
@@ -267,7 +267,7 @@ class Service:
         storage = RDBStorage(self.url, engine_kwargs={"poolclass": NullPool})
         return optuna.load_study(study_name=name, storage=storage)
 
-    def wait_for(self, condition: Callable[[], T], timeout: float = 60.0) -> T:
+    def wait_for(self, condition: Callable[[], T], timeout: float = 120.0) -> T:
         """Return the first true value of `condition`."""
         began_at = time.monotonic()
         while not (value := condition()):
@@ -279,7 +279,7 @@ class Service:
             time.sleep(min(max(0.03, waited / 20), 0.1))
         return value
 
-    def wait_for_epoch(self, epoch: int, trials: int = 1, timeout: float = 60.0) -> None:
+    def wait_for_epoch(self, epoch: int, trials: int = 1, timeout: float = 120.0) -> None:
         """Wait until that many trials have finished that epoch."""
         self.wait_for(
             lambda: self.value("SELECT count(*) FROM hpo.epochs WHERE epoch = :e", e=epoch) >= trials,
