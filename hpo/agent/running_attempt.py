@@ -39,6 +39,8 @@ class RunningAttempt(SupervisedRun):
     """How the trial violates a constraint that its objective has set; empty if it does not."""
     paused: bool = False
     """Whether freeze-thaw has paused the trial, so that its trainer ends."""
+    earlier_seconds: float = 0.0
+    """Time of the epochs that earlier attempts have trained and this one does not train again."""
     trained_seconds: float = 0.0
     """Time of its epochs, those of earlier attempts included."""
     limit_at: float = math.inf

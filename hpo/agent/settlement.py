@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from hpo import formatting
 from hpo.agent import failure_policy
 from hpo.agent.attempts import AttemptTable
 from hpo.agent.cleanup import Cleanup
@@ -121,7 +122,10 @@ class Settlement:
         self._attempts.drop(slot, run)
         self._attempts.keep_order()
         fields = {"outcome": outcome, "epochs": run.epoch}
-        log.warning(f"lost after {run.epoch} epochs: {reason}", extra={**run.context, "fields": fields})
+        log.warning(
+            f"lost after {formatting.counted(run.epoch, 'epoch')}: {reason}",
+            extra={**run.context, "fields": fields},
+        )
         self.changed = True
         self.stop_if_failing()
 
@@ -141,7 +145,7 @@ class Settlement:
         if not (self._spec.can_extend and outcome is Outcome.COMPLETE):
             self._cleanup.checkpoints_of(run.claim.reservation_id).delete()
         self.changed = True
-        self._view.trial_ended(run, finished, value, seconds)
+        self._view.trial_ended(run, finished, value, run.earlier_seconds + seconds)
         if outcome is Outcome.BUG:
             self.stop_if_failing()
 

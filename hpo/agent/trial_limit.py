@@ -25,7 +25,7 @@ class TrialLimit:
 
     def begin(self, run: RunningAttempt, event: Started) -> None:
         """Note that a trainer has started, and how long the epochs took that it does not train again."""
-        run.trained_seconds = sum(record.seconds for record in event.history)
+        run.earlier_seconds = run.trained_seconds = sum(record.seconds for record in event.history)
         run.limit_at = run.heard_at + self._seconds - run.trained_seconds
 
     def exceeded(self, run: RunningAttempt, record: EpochRecord) -> bool:

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 # Medium lightness stands out from light and dark pages.
 BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#3b82c4", "#dd7a33", "#3a9d6e", "#8f6cc2", "#cf4b4b", "#8a8f98"
-CYAN, OLIVE = "#2fa3b0", "#a08a1f"
-SERIES_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, CYAN, OLIVE, GREY)
-"""Colours to distinguish series."""
+CYAN, OLIVE, PINK, BROWN = "#2fa3b0", "#a08a1f", "#d873b0", "#8c6248"
+SERIES_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, CYAN, OLIVE, GREY, PINK, BROWN)
+"""Colours to distinguish series: ten, as many as digits or CIFAR-10 have classes."""
 
 
 def colour_of(index: int) -> str:

@@ -67,7 +67,7 @@ def fitting(files: ImageFiles) -> str:
     """Return sentences on the shape that models get."""
     shape = files.geometry
     colour = "grey" if shape.channels == 1 else "in colour"
-    text = f"Models get {shape.width}×{shape.height}, {colour} (--image-size)"
+    text = f"Models get {shape.height}×{shape.width} (height × width), {colour} (--image-size)"
     if files.misfit > 0:
         share = f"{100 * files.misfit:.1f} %"
         text += f"; an image of another aspect ratio is {_FITS[shape.fit].format(share=share)} (--image-fit)"
@@ -83,7 +83,7 @@ def size_chart(files: ImageFiles) -> Figure | None:
         return None
     chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), _MOST_POINTS)).round().astype(int))
     points = [
-        Point(int(width), int(height), f"{width}×{height}: {formatting.counted(int(count), 'image')}")
+        Point(int(width), int(height), f"{height}×{width}: {formatting.counted(int(count), 'image')}")
         for (width, height), count in zip(found[chosen], counts[chosen], strict=True)
     ]
     wide = bool(found.max() > 20 * found.min())
@@ -92,7 +92,7 @@ def size_chart(files: ImageFiles) -> Figure | None:
         Series(name="sizes of images", points=points, style="points", colour=BLUE, opacity=0.5),
         Series(
             name="shape that models get",
-            points=[Point(shape.width, shape.height, f"models get {shape.width}×{shape.height}")],
+            points=[Point(shape.width, shape.height, f"models get {shape.height}×{shape.width}")],
             style="points",
             colour=ORANGE,
             width=4.0,

@@ -41,6 +41,9 @@ class Study:
     name: str
     settings: Settings
 
+    def __repr__(self) -> str:
+        return f"Study({self.name!r})"
+
     @property
     def best(self) -> BestTrial:
         """The best complete trial: `number`, `value`, `params`, `metrics` and more.

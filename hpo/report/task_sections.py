@@ -35,7 +35,9 @@ def _curves(runs: Sequence[Mapping[str, Any]]) -> Figure | None:
     recorded = [run["curves"] for run in runs if run.get("curves")]
     if not recorded:
         return None
-    names = list(recorded[0]["roc"])
+    # The database does not keep the order of names.
+    order = {str(name): index for index, name in enumerate(runs[0].get("classes") or ())}
+    names = sorted(recorded[0]["roc"], key=lambda name: order.get(name, len(order)))
     if len(names) == 1:
         named = [(f"seed {run['seed']}", run["curves"], names[0]) for run in runs if run.get("curves")]
         subject = f"of {names[0]}, for each final run"

@@ -133,7 +133,7 @@ class SeedRunner(Workload[SeedRun]):
                     self._notify_trained(run, ended=True)
                 seconds = sum(record.seconds for record in run.history)
                 run.result = SeedResult(run.seed, tuple(run.history), finished.results, seconds)
-                shown = f"finished {len(run.history)} epochs {_shown(run, finished)}"
+                shown = f"finished {formatting.counted(len(run.history), 'epoch')} {_shown(run, finished)}"
                 log.info(shown.rstrip(), extra=run.context)
                 self._end_needless()
             case Outcome.PREEMPTED:

@@ -178,7 +178,7 @@ def trial_line(trial: TrialEnd) -> Text:
     return Text.assemble(
         f"trial {trial.number} ",
         (str(trial.outcome), style),
-        f"{value} after {trial.epochs} epochs, {trial.seconds:.1f} s: "
+        f"{value} after {formatting.counted(trial.epochs, 'epoch')}, {trial.seconds:.1f} s: "
         f"{formatting.parameters(trial.params)}{error}",
         (" new best", "bold green") if trial.new_best else "",
     )

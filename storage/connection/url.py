@@ -68,9 +68,14 @@ def _refused(shown: str, kind: str) -> StorageUrlError:
 
 
 def shown_url(url: URL) -> str:
-    """The URL without its secrets."""
+    """The URL as a user writes it, without the driver, and without its secrets."""
     hidden = {name: "***" for name in url.query if name in _SECRETS}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True).replace("%2F", "/")
+    return (
+        url.set(drivername=url.get_backend_name())
+        .update_query_dict(hidden)
+        .render_as_string(hide_password=True)
+        .replace("%2F", "/")
+    )
 
 
 def full_url(url: URL) -> str:

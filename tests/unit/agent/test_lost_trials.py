@@ -77,7 +77,7 @@ def test_failure_of_the_database_is_not_one_of_a_trial(
 
 def test_lost_trial_resumes_and_its_epochs_are_kept(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "hpo")
-    first = EpochRecord(1, {"loss": 0.7}, 0.01)
+    first = EpochRecord(1, {"loss": 0.7}, 500.0)
     world.pool.scripts = [
         events(Started(1, 0), Epoch(first), KILLED),
         events(Started(2, 1, (first,)), epoch(2), Finished(Outcome.COMPLETE)),
@@ -89,6 +89,8 @@ def test_lost_trial_resumes_and_its_epochs_are_kept(world: World, caplog: pytest
         (record.attempt, record.message) for record in caplog.records if record.message.startswith("process ")
     ]
     assert begun == [(1, "process 1 starts"), (2, "process 2 resumes after epoch 1")]
+    # The end of a trial shows the time of all its epochs, as `hpo trials` does.
+    assert 500.0 <= world.progress.ended[-1].seconds < 560.0
 
 
 def test_trial_whose_checkpoint_does_not_fit_starts_again_from_epoch_1(

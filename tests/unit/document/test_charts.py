@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Point, Series, Surface
+from hpo.document.charts import Axis, Bars, Chart, Matrix, Panel, Point, Series, Surface, colour_of
 from hpo.document.document import Document, Figure, Gallery, Picture, Section
 from hpo.document.html import render_page
 from hpo.document.plotly_charts import figure_json, script_json
@@ -153,3 +153,7 @@ def test_names_in_other_scripts_are_drawn_without_warnings(recwarn):
     figure = Figure("key", "caption", [Bars("猫", ["می\u200cخواهم", "\U0001f408"], [0.7, 0.3])])
     assert Image.open(io.BytesIO(draw_png(figure))).format == "PNG"
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_ten_classes_get_ten_colours() -> None:
+    assert len({colour_of(index) for index in range(10)}) == 10

@@ -186,7 +186,7 @@ def test_source_that_does_not_fit_is_refused_by_name(
         (
             "postgresql://me:zq1@127.0.0.1:1/x",
             None,
-        ): "postgresql+psycopg2://me:***@127.0.0.1:1/x cannot be read (Conn",
+        ): "postgresql://me:***@127.0.0.1:1/x cannot be read (Conn",
         (str(tmp_path), None): "is not a file",
         (str(tmp_path / "missing"), None): "No such file",
         (f"sqlite:///{tmp_path / 'missing'}", None): "No such file",

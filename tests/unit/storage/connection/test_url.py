@@ -55,7 +55,7 @@ def test_displayed_url_hides_every_secret() -> None:
     assert "pa/ss" in (url.password or "")
     for secret in ("pa/ss", "pa%2Fss", "word=word", "=key"):
         assert secret not in shown_url(url)
-    assert shown_url(url).startswith("postgresql+psycopg2://ann:***@h:6000/hpo?")
+    assert shown_url(url).startswith("postgresql://ann:***@h:6000/hpo?")
     assert without_secrets("pa/ss, password=word and 'sslpassword': 'key'", url).count("***") == 3
 
 
