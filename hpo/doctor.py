@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpo import formatting
+from hpo.agent.lanes.kept_speeds import all_kept, text
 from hpo.devices import provenance
 from hpo.devices.backends import choose_backend, gpus_of_backend
 from hpo.devices.cgroups import cpu_quota, memory_limit
@@ -25,6 +26,7 @@ from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
 from objectives.backend.interface import backend_named
 from objectives.data.shipped import SHIPPED
+from objectives.lanes.rates import best
 
 Result = Literal["ok", "warn", "fail"]
 
@@ -66,6 +68,7 @@ def examine(
         _accelerators(),
         _cores(),
         _slots(workers, slots or SlotOptions()),
+        *_lanes(settings, slots or SlotOptions()),
         *_mps(workers, slots or SlotOptions()),
         _memory(),
         _disk("disk home", settings.home, "HPO_HOME"),
@@ -170,6 +173,20 @@ def _slots(workers: int | None, options: SlotOptions) -> Check:
     except HpoError as error:
         return Check("slots", "fail", str(error))
     return Check("slots", "warn" if notes else "ok", "; ".join(describe(devices)), "; ".join(notes))
+
+
+def _lanes(settings: Settings, options: SlotOptions) -> list[Check]:
+    """Show the lanes that `--lanes auto` has chosen on this host; nothing if there are none and it is not asked for."""
+    chosen: dict[str, str] = {}
+    for kept in all_kept(settings.home):
+        detail = f"{best(kept.speeds)} ({text(kept.speeds)}, measured {kept.measured_at[:10]})"
+        chosen.setdefault(kept.objective, detail)
+    if chosen:
+        detail = "; ".join(f"{name}: {found}" for name, found in chosen.items())
+        return [Check("lanes", "ok", f"--lanes auto has chosen: {detail}")]
+    if options.lanes != "auto":
+        return []
+    return [Check("lanes", "ok", "--lanes auto: measured when an objective first trains here with JAX")]
 
 
 def _mps(workers: int | None, options: SlotOptions) -> list[Check]:

@@ -29,8 +29,8 @@ class Device:
     gpu_usable_bytes: int | None = None
     """GPU memory that the trainer may use, limited or not; None: the driver does not report it."""
     host_memory_bytes: int | None = None
-    """Part of the host's memory that falls to this slot, which data shared with other slots count towards; None:
-    unknown."""
+    """Part of the host's memory that falls to this slot, or to all lanes of its process; data shared with other
+    slots count towards it. None: unknown."""
     precision: Precision = "auto"
     """Type that layers compute in; weights, logits and the loss are always float32. `objectives.backend.precision`
     resolves "auto"."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from hpo.agent.agent import Agent
 from hpo.agent.attempts import AttemptTable
 from hpo.agent.cleanup import Cleanup
 from hpo.agent.image_data import images_in_use
+from hpo.agent.lanes.choice import LaneChoice
 from hpo.agent.leases import LeaseRenewal
-from hpo.agent.loads import expected_load, host_data, load_of, reference_of
-from hpo.agent.model_check import check_model
+from hpo.agent.loads import expected_load, host_data, load_of, reference_of, trials_left
+from hpo.agent.model_check import check_model, one_configuration
 from hpo.agent.next_steps import log_next_steps
 from hpo.agent.outages import training_retry
 from hpo.agent.running_attempt import RunningAttempt
@@ -44,7 +45,7 @@ from hpo.terminal.progress import open_progress
 from hpo.trackers.logging_process import follow_study
 from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpointing.checkpoints import check_writable
-from hpo.trainer.lanes.refusal import check_lanes, check_objective
+from hpo.trainer.lanes.refusal import check_lanes
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.supervisor import Supervisor
 from hpo.trainer.template.current import StartTemplate
@@ -127,22 +128,19 @@ def loaded(
     existing, reference, options = _checked(database, request, settings)
     check_lanes(request.agent)
     devices = slots_here(request.workers, request.agent.slots)
-    with (
-        images_in_use(options, settings, signals.check) as data,
-        _pool(
-            load_of(request, existing, reference, data), request.study, devices, settings, template
-        ) as pool,
-    ):
+    with images_in_use(options, settings, signals.check) as data, ExitStack() as stack:
+        load = load_of(request, existing, reference, data)
+        pool = stack.enter_context(_pool(load, request.study, devices, settings, template))
         # Its connection and its imports take time that passes anyway while the template imports a framework.
         database.retried(lambda: database.optuna)
         check = loading_check(signals, pool, request.agent)
         description = pool.describe(check)
-        check_objective(request.agent, description)
-        if existing is None:
-            space = requested_space(request, description, data.digest)
-            if description.builds_models:
-                judged = selected(description, request.metric)
-                check_model(pool, judged, space, settings.home / "logs", check)
+        space = existing.spec.space if existing else requested_space(request, description, data.digest)
+        if existing is None and description.builds_models:
+            judged = selected(description, request.metric)
+            check_model(pool, judged, space, settings.home / "logs", check)
+        choice = LaneChoice(pool, load, request.agent, description, settings.home)
+        choice.apply(lambda: one_configuration(description, space), trials_left(request, existing), check)
         yield Loaded(existing=existing, reference=reference, data=data, description=description, pool=pool)
 
 
@@ -190,13 +188,16 @@ def work(request: WorkRequest, settings: Settings) -> int:
             load = Load(existing.spec.objective, data, False, space=existing.spec.space)
             with _pool(load, study, devices, settings) as pool:
                 database.retried(lambda: database.optuna)
-                description = pool.describe(loading_check(signals, pool, options))
-                check_objective(options, description)
+                check = loading_check(signals, pool, options)
+                description = pool.describe(check)
                 identity.check_worker(study, existing.spec, description, request.code)
                 versions.report_interrupted(database, existing, description.code, request.code)
                 spec = replace(
                     existing.spec, code=description.code, data=replace(existing.spec.data, digest=data.digest)
                 )
+                choice = LaneChoice(pool, load, options, description, settings.home)
+                left = existing.budget - existing.finished
+                choice.apply(lambda: one_configuration(description, spec.space), left, check)
                 return _run(database, replace(existing, spec=spec), pool, settings, request, signals)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpo.errors import HpoError, UnknownObjectiveError, UsageError
+from hpo.options.defaults import LaunchDefaults
 from hpo.options.launch_request import LaunchRequest
 from hpo.search.space_overrides import Narrowing
 from hpo.settings import Settings
@@ -55,6 +56,13 @@ def reference_of(request: LaunchRequest, existing: LaunchedStudy | None) -> str:
         raise UnknownObjectiveError(
             f"study {request.study!r} is new and has no objective of that name: give --objective ({exc})"
         ) from None
+
+
+def trials_left(request: LaunchRequest, existing: LaunchedStudy | None) -> int:
+    """Return the number of trials that have yet to finish."""
+    if existing is None:
+        return request.trials or LaunchDefaults.trials
+    return (request.trials or existing.budget) - existing.finished
 
 
 def host_data(settings: Settings, data: DataOptions, images: Path | None = None) -> DataOptions:

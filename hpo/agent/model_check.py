@@ -44,11 +44,10 @@ def check_model(
         ObjectiveBrokenError: no model of this objective can train on its data.
         HpoError: as `TrainerPool.wait`.
     """
-    while not pool.ready:
-        check()
-        pool.wait(WAIT_SECONDS)
+    wait_until_ready(pool, check)
     slot, output = 0, folder / f"check-{os.getpid()}.log"
-    pool.start(slot, _start(pool, description, one_configuration(description, space), output))
+    params = one_configuration(description, space)
+    pool.start(slot, probe_start(pool, slot, description, params, output, checks=True))
     clock = ListeningClock()
     began_at = clock.now()
     try:
@@ -73,16 +72,30 @@ def one_configuration(description: Description, space: Mapping[str, BaseDistribu
     return {name: params[name] for name in space if name in params}
 
 
-def _start(pool: TrainerPool, description: Description, params: Params, output: Path) -> Start:
-    values: dict[str, Any] = {"epochs": description.epochs, "metric": description.metric}
+def wait_until_ready(pool: TrainerPool, check: Callable[[], None]) -> None:
+    """Wait until the template of a pool has loaded everything.
+
+    Raises:
+        HpoError: as `TrainerPool.wait`.
+    """
+    while not pool.ready:
+        check()
+        pool.wait(WAIT_SECONDS)
+
+
+def probe_start(
+    pool: TrainerPool, slot: int, description: Description, params: Params, output: Path, **purpose: Any
+) -> Start:
+    """Return the message that has a configuration examined in a slot, of which nothing is kept."""
     return Start(
         params=params,
         seed=0,
-        device=pool.devices[0],
+        epochs=description.epochs,
+        metric=description.metric,
+        device=pool.devices[slot],
         checkpoints="",
         log=str(output),
-        checks=True,
-        **values,
+        **purpose,
     )
 
 

@@ -75,11 +75,13 @@ def plan_here(
     cores = usable_cores()
     if options.cores is not None:
         cores = cores_of_agent(options.cores, cores)
-    lanes = options.lanes or 1
-    processes = None if at_most is None else math.ceil(at_most / lanes)
-    devices = in_lanes(plan_slots(workers, cores, gpus, options.gpu_share, processes), lanes)[:at_most]
-    memory = host_memory() // max(1, len(devices))
-    devices = [replace(device, precision=options.precision, host_memory_bytes=memory) for device in devices]
+    # How many `auto` are is measured later.
+    lanes = 1 if options.lanes in (None, "auto") else int(options.lanes)
+    at_once = None if at_most is None else math.ceil(at_most / lanes)
+    processes = plan_slots(workers, cores, gpus, options.gpu_share, at_once)
+    memory = host_memory() // max(1, len(processes))
+    processes = [replace(one, precision=options.precision, host_memory_bytes=memory) for one in processes]
+    devices = in_lanes(processes, lanes)[:at_most]
     return devices, [*_notes(workers, cores, gpus), *_exclusive_notes(devices)]
 
 

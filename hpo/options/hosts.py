@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from hpo.options.fields import COUNT, Range, option_field
 from objectives.device import Precision
@@ -33,11 +33,14 @@ class SlotOptions:
         envvar="HPO_DEVICE",
         show_default="GPUs if there are any",
     )
-    lanes: int | None = option_field(
+    lanes: int | Literal["auto"] | None = option_field(
         None,
         "Trials that one process trains at once for each worker slot, in one program: on a GPU, a small model uses "
-        "a part of it only. For Keras objectives that train by the built-in loop, with --backend jax.",
+        "a part of it only. For Keras objectives that train by the built-in loop, with --backend jax. auto: 1, 2, 4, … "
+        "are measured before the first trial, until images per second stop growing or memory ends; the result is "
+        "kept on this host.",
         kind=Range(1, 256),
+        word="auto",
         envvar="HPO_LANES",
         show_default="1",
     )

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo import formatting
-from hpo.errors import NoResultError, ObjectiveBrokenError, UnknownStudyError, UsageError
+from hpo.errors import ConfigFileError, NoResultError, ObjectiveBrokenError, UnknownStudyError, UsageError
 from hpo.export.best_config import best_configs, build_config
 from hpo.export.config import Config
 from hpo.export.config_file import read_config
 from hpo.options.retrain_request import RetrainRequest
 from hpo.outcomes import Outcome
+from hpo.search.space import check_params
 from hpo.search.spec import default_params, space_from_json
 from hpo.study.catalog import find_study
 from hpo.study.definition.selected_metric import kept_metric
@@ -187,6 +188,17 @@ def _limit(request: RetrainRequest) -> dict[str, int | None]:
     if request.limit is None:
         return {}
     return {"limit": None if request.limit == "all" else request.limit}
+
+
+def check_file(given: Path, config: Config, description: Description) -> None:
+    """Raise ConfigFileError if the objective cannot be trained with a configuration that was given as a file."""
+    if (config.epochs is None) is not (description.epochs is None):
+        kind = "decides on its epochs itself" if description.epochs is None else "declares its epochs"
+        raise ConfigFileError(
+            f"{given} does not fit {config.objective}, which {kind} now: export the configuration again"
+        )
+    if not description.open_space:
+        check_params(config.params, description.space, given)
 
 
 def check_declarations(config: Config, description: Description) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hpo import formatting
 from hpo.agent.image_data import images_in_use
+from hpo.agent.lanes.choice import LaneChoice
 from hpo.agent.launch import loading_check
 from hpo.agent.loads import host_data
 from hpo.agent.outages import training_retry
 from hpo.devices.backends import choose_backend
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
-from hpo.errors import ConfigFileError, ObjectiveBrokenError
+from hpo.errors import ObjectiveBrokenError
 from hpo.export.config import Config
 from hpo.files.lock import exclusive_lock
 from hpo.options.retrain_request import RetrainRequest
@@ -25,7 +27,7 @@ from hpo.options.study_name import check_study_name
 from hpo.process.signals import SignalHandler, interruptible
 from hpo.retrain.folders import RunFolders
 from hpo.retrain.messages import report_epochs, report_other_code, report_results, report_selection
-from hpo.retrain.plan import Plan, check_declarations, codes_of, make_plan, with_images
+from hpo.retrain.plan import Plan, check_declarations, check_file, codes_of, make_plan, with_images
 from hpo.retrain.record import RetrainRecord
 from hpo.retrain.results import check_folder, write_results
 from hpo.retrain.runner import SeedRunner
@@ -34,7 +36,6 @@ from hpo.retrain.selection import Selection, read_selection, select, write_selec
 from hpo.retrain.selection_text import named
 from hpo.retrain.timing import SessionLog
 from hpo.retrain.tracking import log_retrain
-from hpo.search.space import check_params
 from hpo.settings import Settings
 from hpo.study.definition.objective_file import check_objective_file
 from hpo.study.folders import move_former
@@ -42,7 +43,7 @@ from hpo.terminal.log import set_study
 from hpo.terminal.progress import Progress, open_progress
 from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpointing.checkpoints import CheckpointFolder
-from hpo.trainer.lanes.refusal import check_lanes, check_objective
+from hpo.trainer.lanes.refusal import check_lanes
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template.messages import Load
 from objectives import loader
@@ -142,8 +143,7 @@ class _Retrain:
     def _train(self, configs: Sequence[Config]) -> bool:
         if len(configs) == 1:
             return self._final(configs[0])
-        with self._pool(configs, len(configs) * self.request.seeds, final=False) as pool:
-            description = self._describe(pool)
+        with self._loaded(configs, len(configs) * self.request.seeds, final=False) as (pool, description):
             check_declarations(configs[0], description)
             code = description.code
             report_other_code(codes_of(self.database, self.plan.study, configs), code)
@@ -160,10 +160,6 @@ class _Retrain:
         if finished:
             self.folders.delete("candidates", configs)
         return finished
-
-    def _describe(self, pool: TrainerPool) -> Description:
-        options = self.request.agent
-        return check_objective(options, pool.describe(loading_check(self.signals, pool, options)))
 
     def _selection(self, configs: Sequence[Config], folder: Path, pool: TrainerPool) -> Selection | None:
         kept = read_selection(folder, configs, self.request.seeds, racing=self.request.racing)
@@ -196,8 +192,7 @@ class _Retrain:
         # Before the training: the file may be edited meanwhile, or another commit checked out.
         commit = git_commit()
         sha256 = objective_sha256(loader.resolve(config.objective))
-        with self._pool([config], self.request.seeds, final=True) as pool:
-            description = self._describe(pool)
+        with self._loaded([config], self.request.seeds, final=True) as (pool, description):
             if code is None:
                 report_other_code(codes_of(self.database, self.plan.study, [config]), description.code)
             elif code != description.code:
@@ -205,7 +200,8 @@ class _Retrain:
                     f"the code of {config.objective} was changed after the candidates were trained: run the same"
                     " command again to begin again with the new code"
                 )
-            self._check(config, description)
+            if self.request.config is not None:
+                check_file(self.request.config, config, description)
             check_declarations(config, description)
             report_epochs(config)
             base = self.folders.of("retrain", [config], description.code)
@@ -279,22 +275,18 @@ class _Retrain:
             for seed in seeds
         ]
 
-    def _check(self, config: Config, description: Description) -> None:
-        """Raise ConfigFileError if the objective cannot be trained with a configuration that was given as a file."""
-        given = self.request.config
-        if given is None:
-            return
-        if (config.epochs is None) is not (description.epochs is None):
-            kind = "decides on its epochs itself" if description.epochs is None else "declares its epochs"
-            raise ConfigFileError(
-                f"{given} does not fit {config.objective}, which {kind} now: export the configuration again"
-            )
-        if not description.open_space:
-            check_params(config.params, description.space, given)
-
-    def _pool(self, configs: Sequence[Config], runs: int, *, final: bool) -> TrainerPool:
-        devices = slots_here(self.request.workers, check_lanes(self.request.agent).slots, at_most=runs)
+    @contextmanager
+    def _loaded(
+        self, configs: Sequence[Config], runs: int, *, final: bool
+    ) -> Iterator[tuple[TrainerPool, Description]]:
+        """Load the objective of configurations for so many runs, with its declarations."""
+        options = self.request.agent
+        devices = slots_here(self.request.workers, check_lanes(options).slots, at_most=runs)
         load = Load(configs[0].objective, self.data, final, space=space_of([one.params for one in configs]))
-        pool = TrainerPool(load, devices, self.logs / f"retrain-template-{os.getpid()}.log")
-        pool.fresh_processes = self.request.agent.fresh_processes
-        return pool
+        with TrainerPool(load, devices, self.logs / f"retrain-template-{os.getpid()}.log") as pool:
+            pool.fresh_processes = options.fresh_processes
+            check = loading_check(self.signals, pool, options)
+            description = pool.describe(check)
+            choice = LaneChoice(pool, load, options, description, self.settings.home)
+            choice.apply(lambda: dict(configs[0].params), runs, check, in_rounds=True)
+            yield pool, description

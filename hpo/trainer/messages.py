@@ -4,6 +4,7 @@ agent --Start--> trainer --Started, Loaded, Tick, Held, Epoch, Ending, Imported,
 (repeated while the trainer stays)
 agent --Continue | Command--> trainer
 trainer --Measure--> agent, if the study asks for figures
+trainer --LaneSpeed--> agent, if it measures how many lanes are fastest
 trainer --Suggest, Annotate, Constrain--> agent, of objectives with an open space; agent --Suggested--> trainer
 """
 
@@ -56,6 +57,8 @@ class Start:
     """Whether no other attempt may be trained in its process."""
     checks: bool = False
     """Whether the objective is only checked, and nothing is trained or kept."""
+    most_lanes: int = 0
+    """Largest number of lanes whose speed is measured, where nothing else is trained or kept; 0: an attempt."""
     code: str = ""
     """Digest of the objective's code, which checkpoints keep."""
     restarts_other_code: bool = False
@@ -177,6 +180,14 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class LaneSpeed:
+    """So many lanes train so many images a second together."""
+
+    lanes: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
 class Suggested:
     """The value of a parameter in its stored form: the answer to a `Suggest`."""
 
@@ -218,5 +229,6 @@ FromTrainer = (
     | Constrain
     | Ending
     | Imported
+    | LaneSpeed
     | Finished
 )

@@ -31,6 +31,7 @@ from hpo.trainer.messages import (
     FromTrainer,
     Held,
     Imported,
+    LaneSpeed,
     Loaded,
     Measure,
     Started,
@@ -217,6 +218,8 @@ def decode(content: bytes) -> FromTrainer:
                         for name, value in mapping(values["figures"]).items()
                     }
                 )
+            case "LaneSpeed":
+                return LaneSpeed(whole(values["lanes"]), _real(values["images_per_second"]))
             case "Constrain":
                 return Constrain(checked_name("constraint", values["name"]), _real(values["value"]))
         raise ValueError(f"unknown kind {kind!r}")

@@ -127,7 +127,7 @@ class TrainerPool:
     def start(self, slot: int, start: Start) -> None:
         """Send a free slot's attempt to its lane, to the trainer that waits there, or to one that is then forked."""
         device = self.devices[slot]
-        if device.lane is not None and not (start.alone or start.checks):
+        if device.lane is not None and not (start.alone or start.checks or start.most_lanes):
             try:
                 self.lanes.start(slot, device, start)
             except OSError as exc:

@@ -53,6 +53,11 @@ def train(connection: Connection, loaded: ObjectiveLoader) -> None:
         _limit_memory(start.memory_bytes)
     if start.checks:
         _report(pipe, _checked(loaded, start))
+    if start.most_lanes:
+        # Imports the library of its backend, which no other trainer needs yet.
+        from hpo.trainer.lanes.measurement import measured
+
+        _report(pipe, measured(pipe, loaded, start))
     reuse = Reuse(loaded, start, output)
     while True:
         start = _attempt(pipe, loaded, start, reuse)

@@ -14,7 +14,7 @@ def may_stay(start: Start, device: Device) -> bool:
     """Return whether the trainer of an attempt may wait for another one after it."""
     # A limit of memory is one of an attempt, and a GPU is not known to repeat results.
     limited = start.memory_bytes is not None or device.gpu is not None
-    return not (start.final or start.checks or limited)
+    return not (start.final or start.checks or start.most_lanes or limited)
 
 
 class WaitingTrainers:

@@ -8,31 +8,35 @@ two chunks of batches is waited for as long as a step without it would waste, an
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 import jax
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
-from objectives.backend import lane as current_lane
 from objectives.backend.base import Batch
 from objectives.backend.jax_steps import State
 from objectives.backend.lane import Decision
 from objectives.errors import FreshProcessError
 from objectives.lanes.program import BLOCK_STEPS, LaneProgram
+from objectives.lanes.stack import Chosen, Stack
 from objectives.lanes.work import Chunk, LanesClosedError, Request, Slot
 
 PATIENCE_SECONDS = 0.25
 """Longest wait for a lane that is between two chunks."""
 FIRST_PATIENCE_SECONDS = 0.05
 """The same before the time of a step is known."""
+GATHER_SECONDS = 0.5
+"""Time without a new trial after which the program is compiled for more lanes."""
+MOST_GATHER_SECONDS = 20.0
+"""Longest wait for further trials before that."""
+_POLL_SECONDS = 0.1
 MOST_AHEAD = 4
 """Largest number of steps that the device has not ended."""
 
@@ -40,21 +44,19 @@ MOST_AHEAD = 4
 class Executor:
     """Trains lanes of one shape in one program; its thread starts with the first batch."""
 
-    def __init__(self, width: int) -> None:
-        """`width` is the number of lanes."""
-        self.width = width
+    def __init__(self, width: int, coming: Callable[[], int] = lambda: 0) -> None:
+        """`width` is the number of lanes, `coming` returns the number of trials that may enter one soon."""
+        self.width, self._coming = width, coming
         self.shape: str | None = None
         """Identity of the program; None before the first trial."""
         self.slots = [Slot(index) for index in range(width)]
         # XLA computes convolutions slowly in loops of a processor.
         self.blocks = jax.default_backend() != "cpu"
         """Whether a call may train several batches."""
-        self.steps = 0
-        """Number of steps so far."""
-        self.trained = 0
-        """Number of batches so far, over all lanes."""
+        self.steps = self.trained = 0
+        """Numbers of steps and of batches so far, over all lanes."""
         self._template: Callable[[], keras.Model] | None = None
-        self._program: LaneProgram | None = None
+        self._stack: Stack | None = None
         self._changed = threading.Condition()
         self._requests: deque[Request] = deque()
         self._thread: threading.Thread | None = None
@@ -64,6 +66,12 @@ class Executor:
         self._decisions: list[Any] = []
         self._ahead: deque[tuple[Any, int, float]] = deque()
         self._step_seconds: float | None = None
+        self._entered_at = -math.inf
+
+    @property
+    def fullness(self) -> float:
+        """Share of the computed batches that were those of a trial, from 0 to 1; 0 before the first step."""
+        return 0.0 if self._stack is None else self.trained / max(1, self._stack.computed)
 
     # Called by lanes.
 
@@ -91,18 +99,19 @@ class Executor:
     def begin(self, targets: NDArray[Any], batch: Batch | None, resident: Sequence[Any]) -> None:
         """Make the program at the first call; later ones are of the same shape."""
         with self._changed:
-            if self._program is None:
+            if self._stack is None:
                 assert self._template is not None
-                self._program = LaneProgram(self._template(), targets, batch, resident, self.width)
+                program = LaneProgram(self._template(), targets, batch, resident, width=1)
+                self._stack = Stack(program, self.slots)
 
     def submit(self, slot: Slot, chunk: Chunk, state: Callable[[], tuple[State, Any]]) -> None:
         """Queue batches of a lane; `state` returns values and numbers of its model, put in if not in the stack."""
         found = None if slot.stacked else state()
         with self._changed:
-            program = self._opened()
+            stack = self._opened()
             if found is not None:
                 given, own = found
-                self._requests.append(Request(lambda: program.put(slot.index, given, own)))
+                self._requests.append(Request(lambda: stack.put(slot, given, own)))
                 slot.stacked = True
             slot.chunks.append(chunk)
             if self._thread is None:
@@ -119,8 +128,8 @@ class Executor:
         if not slot.stacked:
             return None
         with self._changed:
-            program = self._opened()
-            request = Request(lambda: program.take(slot.index))
+            stack = self._opened()
+            request = Request(lambda: stack.take(slot))
             slot.stacked = False
             self._requests.append(request)
             self._changed.notify_all()
@@ -132,10 +141,25 @@ class Executor:
         with self._changed:
             slot.chunks.clear()
             slot.stacked = slot.taken = False
-            program = self._program
-            if program is not None and self._thread is not None and not self._closed:
-                self._requests.append(Request(lambda: program.reset(slot.index)))
+            stack = self._stack
+            if stack is not None and self._thread is not None and not self._closed:
+                self._requests.append(Request(lambda: stack.drop(slot)))
             self._changed.notify_all()
+
+    def enter(self, slot: Slot) -> None:
+        """Give a lane to the trial of this thread.
+
+        Raises:
+            ValueError: another thread trains in it.
+            LanesClosedError: the lanes are closed.
+        """
+        with self._changed:
+            if slot.taken:
+                raise ValueError(f"lane {slot.index} trains another trial")
+            if self._closed:
+                raise LanesClosedError("the lanes are closed")
+            slot.taken = True
+            self._entered_at = time.monotonic()
 
     def close(self) -> None:
         """End the thread; lanes that still train get a LanesClosedError."""
@@ -145,13 +169,13 @@ class Executor:
         if self._thread is not None:
             self._thread.join()
 
-    def _opened(self) -> LaneProgram:
+    def _opened(self) -> Stack:
         if self._error is not None:
             raise LanesClosedError("the program of all lanes has failed") from self._error
         if self._closed:
             raise LanesClosedError("the lanes are closed")
-        assert self._program is not None
-        return self._program
+        assert self._stack is not None
+        return self._stack
 
     # In the executor's thread.
 
@@ -184,24 +208,46 @@ class Executor:
                 self._ahead.clear()
                 self._changed.wait_for(lambda: self._closed or self._requests or self._ready())
             self._await_others()
+            self._await_trials()
             if self._closed:
                 return False
             chosen = [(slot, slot.chunks[0]) for slot in self._ready()]
-            count = len(self._requests)
+            count, trials = len(self._requests), self._trials()
+        self._fit(trials)
         for _ in range(count):
             # It stays in the queue until it is done, so that an error reaches the lane that waits for it.
             self._requests[0].result.set_result(self._requests[0].action())
             self._requests.popleft()
         if chosen:
-            self._train(chosen)
+            # Again, because some have freed their rows.
+            self._fit(trials)
+            self._train(chosen, trials)
         return True
+
+    def _fit(self, trials: int) -> None:
+        assert self._stack is not None
+        if self._stack.fit(trials):
+            # The time of a step is another one now.
+            self._step_seconds = None
+            self._ahead.clear()
 
     def _ready(self) -> list[Slot]:
         return [slot for slot in self.slots if slot.chunks]
 
+    def _trials(self) -> int:
+        return sum(slot.used for slot in self.slots)
+
+    def _await_trials(self) -> None:
+        """Wait until no further trial begins, if the program has to be compiled for those that have."""
+        end = time.monotonic() + MOST_GATHER_SECONDS
+        while self._ready() and (trials := self._trials()) < self.width and time.monotonic() < end:
+            left = _POLL_SECONDS if self._coming() else self._entered_at + GATHER_SECONDS - time.monotonic()
+            if self._closed or left <= 0 or self._opened().is_compiled(trials):
+                return
+            self._changed.wait(left)
+
     def _await_others(self) -> None:
         """Wait for lanes that are between two chunks, no longer than their share of a step."""
-        end = time.monotonic() + PATIENCE_SECONDS
         began_at = time.monotonic()
         while not (self._closed or self._requests):
             ready = self._ready()
@@ -209,42 +255,26 @@ class Executor:
             if not ready or not missing:
                 return
             step = FIRST_PATIENCE_SECONDS if self._step_seconds is None else self._step_seconds
-            until = min(end, began_at + step * missing / (missing + len(ready)))
+            until = began_at + min(PATIENCE_SECONDS, step * missing / (missing + len(ready)))
             if (left := until - time.monotonic()) <= 0 or not self._changed.wait(left):
                 return
 
-    def _train(self, chosen: Sequence[tuple[Slot, Chunk]]) -> None:
-        assert self._program is not None
+    def _train(self, chosen: Chosen, trials: int) -> None:
         blocks = self.blocks and all(chunk.left >= BLOCK_STEPS for _, chunk in chosen)
         count = BLOCK_STEPS if blocks else 1
-        active = np.zeros(self.width, bool)
-        active[[slot.index for slot, _ in chosen]] = True
-        if blocks:
-            steps = [self._stacked(chosen, step) for step in range(count)]
-            logs = self._program.train_block(active, [np.stack(each) for each in zip(*steps, strict=True)])
-        else:
-            logs = self._program.train(active, self._stacked(chosen, 0))
+        assert self._stack is not None
+        logs = self._stack.train(chosen, count)
         self.steps += count
         self.trained += count * len(chosen)
         with self._changed:
             for slot, chunk in chosen:
-                chunk.done += count
                 if not chunk.left:
                     if slot.chunks and slot.chunks[0] is chunk:
                         slot.chunks.popleft()
                     chunk.metrics.set_result(logs)
         self._limit_ahead(logs, count)
-
-    def _stacked(self, chosen: Sequence[tuple[Slot, Chunk]], step: int) -> list[NDArray[Any]]:
-        """Return the arrays of the next batch of each lane (lanes, batch, …); zeros for those that have none."""
-        found = []
-        for position, model in enumerate(chosen[0][1].arrays):
-            # New ones each time: the device may read them from the host's memory.
-            array = np.zeros((self.width, *model.shape[1:]), model.dtype)
-            for slot, chunk in chosen:
-                array[slot.index] = chunk.arrays[position][chunk.done + step]
-            found.append(array)
-        return found
+        if self._step_seconds is not None:
+            self._stack.note_waste(trials, count * self._step_seconds)
 
     def _limit_ahead(self, logs: Mapping[str, Any], count: int) -> None:
         """Wait until the device has few steps to go, and note how long a step takes."""
@@ -257,20 +287,3 @@ class Executor:
         seconds = (time.perf_counter() - began_at) / max(1, steps)
         before = self._step_seconds
         self._step_seconds = seconds if before is None else 0.8 * before + 0.2 * seconds
-
-
-@contextmanager
-def entered(executor: Executor, index: int, lane: current_lane.Lane) -> Iterator[None]:
-    """Let this thread train in a lane, which it leaves empty."""
-    slot = executor.slots[index]
-    with executor._changed:
-        if slot.taken:
-            raise ValueError(f"lane {index} trains another trial")
-        if executor._closed:
-            raise LanesClosedError("the lanes are closed")
-        slot.taken = True
-    try:
-        with current_lane.entered(lane):
-            yield
-    finally:
-        executor.release(slot)

@@ -15,7 +15,7 @@ from objectives.backend import jax_steps
 from objectives.backend import lane as current_lane
 from objectives.backend.base import Arrays, Batch, Steps
 from objectives.backend.lane import Decision
-from objectives.lanes import executor, policy, program
+from objectives.lanes import policy, program
 from objectives.lanes.executor import Executor
 from objectives.lanes.inference import Inference
 from objectives.lanes.work import Chunk
@@ -37,12 +37,15 @@ class Lanes:
     trial alone. If the program itself fails, as for want of memory, all trials raise `LanesClosedError` from its error.
     """
 
-    def __init__(self, width: int) -> None:
-        """Make empty lanes in the process that trains; nothing is compiled before the first batch."""
+    def __init__(self, width: int, coming: Callable[[], int] = lambda: 0) -> None:
+        """Make empty lanes in the process that trains; nothing is compiled before the first batch.
+
+        `coming` returns the number of trials that are about to enter a lane here or of other shapes.
+        """
         if width < 1:
             raise ValueError(f"a number of lanes is at least 1, not {width}")
         self.width = width
-        self._executor = Executor(width)
+        self._executor = Executor(width, coming)
         self._inference = Inference()
         self._lanes = [_Lane(self._executor, self._inference, index) for index in range(width)]
 
@@ -53,8 +56,8 @@ class Lanes:
 
     @property
     def fullness(self) -> float:
-        """Mean share of the lanes that a step has trained, from 0 to 1; 0 before the first step."""
-        return self._executor.trained / max(1, self._executor.steps * self.width)
+        """Mean share of the lanes of its program that a step has trained, from 0 to 1; 0 before the first step."""
+        return self._executor.fullness
 
     @contextmanager
     def lane(self, index: int) -> Iterator[None]:
@@ -64,14 +67,17 @@ class Lanes:
             ValueError: another thread trains in it.
             LanesClosedError: the lanes are closed.
         """
-        lane = self._lanes[index]
-        with executor.entered(self._executor, index, lane):
-            policy.apply()
-            try:
+        lane, slot = self._lanes[index], self._executor.slots[index]
+        self._executor.enter(slot)
+        try:
+            with current_lane.entered(lane):
+                policy.apply()
                 yield
-            except BaseException:
-                lane.forget()
-                raise
+        except BaseException:
+            lane.forget()
+            raise
+        finally:
+            self._executor.release(slot)
 
     def close(self) -> None:
         """End the executor's thread; trials that still train raise `LanesClosedError`."""
@@ -89,11 +95,12 @@ class Lanes:
 class _Metrics(Mapping[str, float]):
     """The metrics of one lane's batches; reading one waits for them."""
 
-    def __init__(self, chunk: Chunk, lane: int) -> None:
-        self._chunk, self._lane = chunk, lane
+    def __init__(self, chunk: Chunk) -> None:
+        self._chunk = chunk
 
     def __getitem__(self, name: str) -> float:
-        return float(np.asarray(self._chunk.metrics.result()[name])[self._lane])
+        found = self._chunk.metrics.result()[name]
+        return float(np.asarray(found)[self._chunk.row])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._chunk.metrics.result())
@@ -140,7 +147,7 @@ class _Lane(current_lane.Lane):
         def steps(arrays: Arrays) -> Mapping[str, float]:
             chunk = Chunk(arrays)
             self._executor.submit(self._slot, chunk, lambda: (program.values(model), program.numbers(model)))
-            return _Metrics(chunk, self._slot.index)
+            return _Metrics(chunk)
 
         return steps
 

@@ -30,9 +30,10 @@ def numbers(model: keras.Model) -> list[NDArray[np.float32]]:
 
 
 class LaneProgram:
-    """Trains one batch of each active lane in a call; lanes that are not active keep their state.
+    """Trains one batch of each active row of the stack in a call; rows that are not active keep their state.
 
-    Only one thread may use it. The model that it is traced from belongs to it alone.
+    Each number of rows is compiled when it is first trained, and kept. Only one thread may use it. The model that it is
+    traced from belongs to it alone.
     """
 
     def __init__(
@@ -45,10 +46,13 @@ class LaneProgram:
     ) -> None:
         """Trace nothing yet. `batch` and `resident` are those of `Backend.training_steps`."""
         jax_steps.build(model, targets)
-        self._model, self._batch, self._resident, self._width = model, batch, list(resident), width
+        self._model, self._batch, self._resident = model, batch, list(resident)
+        self.width = width
+        """Number of rows of the stack."""
         self._inputs = step_inputs.inputs_of(model)
         self._initial = values(model)
-        self._numbers = [np.stack([one] * width) for one in numbers(model)]
+        self._initial_numbers = numbers(model)
+        self._numbers = [np.stack([one] * width) for one in self._initial_numbers]
         self._state: State = jax.tree.map(
             lambda one: jnp.broadcast_to(one[None], (width, *one.shape)).copy(), self._initial
         )
@@ -81,8 +85,22 @@ class LaneProgram:
             self._state, logs = function(self._state, self._numbers, active, self._resident, tuple(arrays))
         return dict(logs)
 
+    def resize(self, width: int, kept: Sequence[int]) -> None:
+        """Make the stack so wide; its first rows are those that are kept, in this order, and the others are reset."""
+        missing = width - len(kept)
+
+        def resized(rows: Any, new: Any) -> NDArray[Any]:
+            return np.concatenate(
+                [np.asarray(rows)[list(kept)], np.repeat(np.asarray(new)[None], missing, 0)]
+            )
+
+        self._numbers = [*map(resized, self._numbers, self._initial_numbers)]
+        # In the host's memory, because each operation of the device would be compiled for each shape.
+        self._state = jax.device_put(jax.tree.map(resized, self._state, self._initial))
+        self.width = width
+
     def put(self, lane: int, found: State, own: Sequence[NDArray[np.float32]]) -> None:
-        """Give a lane the values and the numbers of a model of this shape."""
+        """Give a row the values and the numbers of a model of this shape."""
         # New arrays, because a call that has not ended yet may read the old ones.
         self._numbers = [one.copy() for one in self._numbers]
         for one, new in zip(self._numbers, own, strict=True):
@@ -90,12 +108,12 @@ class LaneProgram:
         self._state = self._put(self._state, found, lane)
 
     def take(self, lane: int) -> State:
-        """Return the values of a lane, to be when its steps have ended."""
+        """Return the values of a row, to be when its steps have ended."""
         found: State = self._take(self._state, lane)
         return found
 
     def reset(self, lane: int) -> None:
-        """Give a lane a finite state, so that it computes with nothing that its last trial has left."""
+        """Give a row a finite state, so that it computes with nothing that its last trial has left."""
         self._state = self._put(self._state, self._initial, lane)
 
 

@@ -1,8 +1,13 @@
-"""The number of lanes that is worth it on a device: measured by training a few steps with 1, 2, 4, … of them."""
+"""The number of lanes that is worth it on a device: measured by training a few steps with 1, 2, 4, … of them.
+
+What is measured is what trains: a trial alone as in a process of its own, and lanes as their executor calls them.
+"""
 
 from __future__ import annotations
 
 import gc
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,28 +25,17 @@ from objectives.backend.lane import Decision, Lane, entered
 from objectives.base import Objective, Params
 from objectives.device import Device
 from objectives.lanes.inference import Inference
-from objectives.lanes.program import LaneProgram
+from objectives.lanes.program import BLOCK_STEPS, LaneProgram
+from objectives.lanes.rates import MOST_LANES, Measured, best, grows, widths
 from objectives.lanes.shape import NotLanedError, shape_of
 from objectives.local_run import LocalRun
 from objectives.training.programs import Programs
 
-MOST_LANES = 64
-LEAST_GAIN = 1.1
-"""Twice as many lanes have to train at least so many times as many images per second."""
 MEASURED_SECONDS = 0.5
-MEASURED_STEPS = 16
-"""A number of lanes is measured for about so many seconds or steps, whichever end first, after its compilation."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Speed and memory of a number of lanes."""
-
-    width: int
-    images_per_second: float
-    """Of all lanes together, while each has a batch."""
-    bytes_in_use: int | None
-    """Largest memory of the device that was in use so far; None where the device does not tell."""
+MEASURED_CALLS = 16
+"""A number of lanes is measured for about so many seconds or calls, whichever end first, after its compilation."""
+MOST_BATCHES = 4
+"""Number of batches of a call of a trial alone, on a processor."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +47,25 @@ class Choice:
 
 
 def best_width(
-    objective: Objective,
-    params: Params,
-    *,
-    device: Device | None = None,
-    most: int = MOST_LANES,
-    log: Callable[[str], None] = lambda _: None,
+    objective: Objective, params: Params, *, device: Device | None = None, most: int = MOST_LANES
 ) -> Choice:
     """Return the number of lanes at which the images per second stop growing, after `prepare`.
 
-    1, 2, 4, … lanes train a few batches each, up to `most`, until twice as many are hardly faster or do not fit into
-    memory. Each number is compiled anew, which takes seconds. `log` gets a line for each.
+    Raises:
+        NotLanedError: a trial with these parameters cannot train in a lane.
+        Exception: as training one alone, such as an error for want of memory with a single lane.
+    """
+    found = list(measurements(objective, params, device=device, most=most))
+    return Choice(best(found), found)
+
+
+def measurements(
+    objective: Objective, params: Params, *, device: Device | None = None, most: int = MOST_LANES
+) -> Iterator[Measured]:
+    """Yield the speed of a trial alone, then of 2, 4, … lanes that train a few of its batches each, up to `most`.
+
+    It ends where twice as many are hardly faster or do not fit into memory. Each number is compiled anew, which takes
+    seconds.
 
     Raises:
         NotLanedError: a trial with these parameters cannot train in a lane.
@@ -72,54 +74,78 @@ def best_width(
     device = device or Device()
     shape_of(objective, params, device=device)
     probe, found = probed(objective, params, device), list[Measured]()
-    width = 1
-    while width <= most and not _exceeds(found):
+    for width in widths(most):
         try:
             found.append(measured(probe, width))
         except Exception as exc:
             if not found or not backend.is_out_of_memory(exc):
                 raise
-            log(f"{width} lanes do not fit into memory")
-            break
-        log(f"{width} lanes: {found[-1].images_per_second:,.0f} images/s")
-        if len(found) > 1 and found[-1].images_per_second < LEAST_GAIN * found[-2].images_per_second:
-            break
-        width *= 2
-    best = found[0]
-    for one in found[1:]:
-        if one.images_per_second >= LEAST_GAIN * best.images_per_second:
-            best = one
-    return Choice(best.width, found)
+            return
+        yield found[-1]
+        if not grows(found) or _exceeds(found, device):
+            return
 
 
-def _exceeds(found: Sequence[Measured]) -> bool:
+def _exceeds(found: Sequence[Measured], device: Device) -> bool:
     """Return whether twice as many lanes as the last ones would need more memory than the device has."""
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    used = found[-1].bytes_in_use if found else None
+    limit = _memory().get("bytes_limit") if device.gpu is not None else device.host_memory_bytes
+    used = found[-1].bytes_in_use
     before = found[-2].bytes_in_use if len(found) > 1 else None
     if limit is None or used is None:
         return False
     # The examples and the first program's memory do not double.
-    return bool(used + (used - before if before is not None else 0) > limit)
+    return bool(used + (2 * (used - before) if before is not None else 0) > limit)
+
+
+def _memory() -> dict[str, int]:
+    return jax.local_devices()[0].memory_stats() or {}
+
+
+def _used() -> int | None:
+    """Return the largest memory of the device in use so far, or of this process where it is the host's."""
+    if jax.default_backend() != "cpu":
+        return _memory().get("peak_bytes_in_use")
+    unit = 1024 if sys.platform.startswith("linux") else 1
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def measured(probe: Probe, width: int) -> Measured:
-    """Return the speed of a number of lanes, compiled anew, all with the first batch of a trial."""
-    program = LaneProgram(probe.make(), probe.targets, probe.batch, probe.resident, width)
-    arrays = [np.stack([array[0]] * width) for array in probe.arrays]
-    active = np.ones(width, bool)
+    """Return the speed of a number of lanes, compiled anew, all with the first batches of a trial; 1: without lanes."""
+    call, images = _alone(probe) if width == 1 else _in_lanes(probe, width)
     # Compiled, and once more, because the second call finds the state as the first has left it.
     for _ in range(2):
-        jax.block_until_ready(program.train(active, arrays))
-    began_at, steps = time.perf_counter(), 0
-    while steps < MEASURED_STEPS and time.perf_counter() < began_at + MEASURED_SECONDS:
-        jax.block_until_ready(program.train(active, arrays))
-        steps += 1
-    seconds = (time.perf_counter() - began_at) / steps
-    used = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    del program
+        call()
+    began_at, calls = time.perf_counter(), 0
+    while calls < MEASURED_CALLS and time.perf_counter() < began_at + MEASURED_SECONDS:
+        call()
+        calls += 1
+    seconds = (time.perf_counter() - began_at) / calls
+    del call
     gc.collect()
-    return Measured(width, width * probe.batch_size / seconds, used)
+    return Measured(width, images / seconds, _used())
+
+
+def _alone(probe: Probe) -> tuple[Callable[[], object], int]:
+    """Return a call that trains one model as a process of its own does, and its number of images."""
+    steps = backend.current().training_steps(probe.make(), probe.targets, probe.batch, probe.resident)
+    arrays = probe.arrays
+    if jax.default_backend() == "cpu":
+        # Trained one by one, and large models take a second each.
+        arrays = tuple(array[:MOST_BATCHES] for array in arrays)
+    return lambda: dict(steps(arrays)), len(arrays[0]) * probe.batch_size
+
+
+def _in_lanes(probe: Probe, width: int) -> tuple[Callable[[], object], int]:
+    """Return a call of the program of lanes as the executor calls it, and its number of images."""
+    program = LaneProgram(probe.make(), probe.targets, probe.batch, probe.resident, width)
+    active = np.ones(width, bool)
+    count = BLOCK_STEPS if jax.default_backend() != "cpu" else 1
+    chosen = [np.resize(array, (count, *array.shape[1:])) for array in probe.arrays]
+    if count == 1:
+        one = [np.stack([array[0]] * width) for array in chosen]
+        return lambda: jax.block_until_ready(program.train(active, one)), width * probe.batch_size
+    block = [np.stack([array] * width, axis=1) for array in chosen]
+    return lambda: jax.block_until_ready(program.train_block(active, block)), count * width * probe.batch_size
 
 
 class _EnoughError(Exception):

@@ -23,6 +23,8 @@ class Chunk:
     done: int = 0
     metrics: Future[Mapping[str, Any]] = field(default_factory=Future)
     """Those of all lanes (lanes,) after its last batch."""
+    row: int = 0
+    """Index of its lane among them."""
 
     @property
     def left(self) -> int:
@@ -45,5 +47,12 @@ class Slot:
     taken: bool = False
     """Whether a thread trains in it."""
     stacked: bool = False
-    """Whether the lane's state is in the stack, not in its model."""
+    """Whether the lane's state is in the stack, not in its model, as soon as all requests are fulfilled."""
+    row: int | None = None
+    """Index of its state in the stack, known to the executor's thread alone."""
     chunks: deque[Chunk] = field(default_factory=deque)
+
+    @property
+    def used(self) -> bool:
+        """Whether a trial has it, or its state is in the stack."""
+        return self.taken or self.stacked or bool(self.chunks)

@@ -136,7 +136,8 @@ class LaneHost:
         left = threading.Event()
         refusal = ""
         try:
-            self._attempt(train, connection, left)
+            with self._places.announced(train.lane):
+                self._attempt(train, connection, left)
         except NotInLanesError as exc:
             refusal = str(exc) or "it cannot be trained next to others"
         except (EOFError, OSError):

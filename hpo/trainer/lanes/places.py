@@ -15,6 +15,10 @@ class NotInLanesError(Exception):
 class Places(Protocol):
     """Lanes of a process by the shapes of what they train."""
 
+    def announced(self, index: int) -> AbstractContextManager[object]:
+        """Return the context of an attempt that will enter a lane, if it trains: programs are compiled for it, too."""
+        ...
+
     def shape(self, objective: Objective, params: Params, epochs: int | None) -> str:
         """Return the shape of a configuration: those of one shape are trained by one program.
 
@@ -33,6 +37,9 @@ class Places(Protocol):
 
 class Threads:
     """Lanes that are threads only, of objectives that need no program."""
+
+    def announced(self, index: int) -> AbstractContextManager[object]:  # noqa: ARG002
+        return nullcontext()
 
     def shape(self, objective: Objective, params: Params, epochs: int | None) -> str:  # noqa: ARG002 - as any places
         return "any"

@@ -39,6 +39,15 @@ class Programs(Places):
         self._device = device
         self._changing = threading.Lock()
         self._programs: OrderedDict[str, _Program] = OrderedDict()
+        self._announced: set[int] = set()
+
+    @contextmanager
+    def announced(self, index: int) -> Iterator[None]:
+        self._announced.add(index)
+        try:
+            yield
+        finally:
+            self._announced.discard(index)
 
     def shape(self, objective: Objective, params: Params, epochs: int | None) -> str:
         try:
@@ -54,6 +63,7 @@ class Programs(Places):
         program = self._enter(shape)
         try:
             with program.lanes.lane(index):
+                self._announced.discard(index)
                 yield
         except LanesClosedError as exc:
             if self._fail(shape, program) > 1:
@@ -73,7 +83,7 @@ class Programs(Places):
         """Return the program of a shape, kept or new, with one trial more."""
         with self._changing:
             if shape not in self._programs:
-                self._programs[shape] = _Program(Lanes(self._device.lanes))
+                self._programs[shape] = _Program(Lanes(self._device.lanes, lambda: len(self._announced)))
             self._programs.move_to_end(shape)
             self._programs[shape].trials += 1
             idle = [key for key, one in self._programs.items() if not one.trials]

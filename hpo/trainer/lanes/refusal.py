@@ -11,7 +11,7 @@ _OR = "or leave --lanes and HPO_LANES out"
 
 
 def check_lanes(options: AgentOptions) -> AgentOptions:
-    """Check options that ask for lanes, and return them.
+    """Check options that ask for a number of lanes, and return them.
 
     Raises:
         UsageError: lanes cannot work with the others, or with the backend of Keras.
@@ -33,7 +33,7 @@ def check_lanes(options: AgentOptions) -> AgentOptions:
 
 
 def check_objective(options: AgentOptions, description: Description) -> Description:
-    """Check that the trials of an objective can train in lanes, and return its description.
+    """Check that the trials of an objective can train in a number of lanes, and return its description.
 
     Raises:
         UsageError: lanes are asked for, and they cannot.
@@ -46,5 +46,19 @@ def check_objective(options: AgentOptions, description: Description) -> Descript
     return description
 
 
+def obstacle(options: AgentOptions, description: Description) -> str | None:
+    """Return why `--lanes auto` gives each trial a process of its own, as the end of a sentence; None: it measures."""
+    if (used := backend.chosen()) != "jax":
+        return f"lanes need JAX, and Keras uses {used} (--backend jax)"
+    if options.memory_bytes is not None:
+        return "--memory-per-worker limits a process, and the trials of all lanes share one"
+    if options.fresh_processes:
+        return "--fresh-processes asks for it"
+    if not description.builds_models:
+        return f"{description.name} does not train by the loop of KerasObjective"
+    return None
+
+
 def _asks(options: AgentOptions) -> bool:
-    return (options.slots.lanes or 1) > 1
+    lanes = options.slots.lanes
+    return isinstance(lanes, int) and lanes > 1

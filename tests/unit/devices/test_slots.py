@@ -219,6 +219,10 @@ def test_slots_know_the_memory_that_they_may_use(monkeypatch: pytest.MonkeyPatch
     assert plan_slots(1, (0,), [gpu("0")])[0].gpu_usable_bytes is None
     monkeypatch.setattr(slots_module, "memory_limit", lambda: 3 * 10**8)
     assert [slot.host_memory_bytes for slot in slots_here(3, SlotOptions(gpus="none"))] == [10**8] * 3
+    # The lanes of a process share its memory.
+    lanes = slots_here(1, SlotOptions(gpus="none", lanes=3))
+    assert [slot.host_memory_bytes for slot in lanes] == [3 * 10**8] * 3
+    assert [slot.lane for slot in slots_here(1, SlotOptions(gpus="none", lanes="auto"))] == [None]
 
 
 @pytest.mark.parametrize(
