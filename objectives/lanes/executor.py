@@ -160,6 +160,7 @@ class Executor:
                 raise LanesClosedError("the lanes are closed")
             slot.taken = True
             self._entered_at = time.monotonic()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End the thread; lanes that still train get a LanesClosedError."""

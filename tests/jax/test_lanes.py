@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.service import Service
 
 SEARCH = (
-    *("--objective", "digits-cnn", "--limit", 300, "--epochs", 2, "--workers", 1, "--seed", 3),
+    *("--objective", "digits-cnn", "--limit", 300, "--epochs", 1, "--workers", 1, "--seed", 3),
     *("--pruner", "none", "--sampler", "random", "--backend", "jax", "--lanes", "auto"),
 )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpo import doctor
+from hpo.agent.lanes import kept_speeds
 from hpo.devices import slots
 from hpo.devices.cores import Cores
 from hpo.devices.mps import Mps
@@ -19,6 +20,7 @@ from hpo.errors import StorageUnreachableError
 from hpo.options.hosts import SlotOptions
 from hpo.settings import Settings
 from objectives.backend.interface import BACKENDS
+from objectives.lanes.rates import Measured
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -56,6 +58,24 @@ def tool(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     program.write_text(f"#!{sys.executable}\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
+
+
+def test_lanes_that_were_chosen_are_shown(settings: Settings) -> None:
+    def lanes(options: SlotOptions | None = None) -> list[str]:
+        found = doctor.examine(settings, 1, options)
+        return [check.detail for check in found if check.name == "lanes"]
+
+    auto = SlotOptions(gpus="none", lanes="auto")
+    assert lanes() == []
+    assert lanes(auto) == ["--lanes auto: measured when an objective first trains here with JAX"]
+    settings.home.mkdir(parents=True, exist_ok=True)
+    speeds = [Measured(1, 1000.0), Measured(2, 1900.0), Measured(4, 1950.0)]
+    kept_speeds.keep(settings.home, {"objective": "digits-cnn"}, 64, speeds)
+    (shown,) = lanes()
+    assert shown.startswith(
+        "--lanes auto has chosen: digits-cnn: 2 (images/s 1: 1,000, 2: 1,900, 4: 1,950, measured 20"
+    )
+    assert lanes(auto) == [shown]
 
 
 def test_unreachable_storage_fails(check) -> None:

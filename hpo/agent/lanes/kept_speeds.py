@@ -60,12 +60,18 @@ def about(load: Load, code: str, params: Params, device: Device) -> Mapping[str,
         "params": params,
         "backend": backend(),
         "versions": versions([*VERSIONED, "jaxlib"]),
-        "variables": {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)},
+        "variables": _variables(),
         "hardware": hardware(),
         "slot": {name: value for name, value in asdict(device).items() if name not in _OF_PLACE},
     }
     # As a file has it.
     return dict(json.loads(json.dumps(found, sort_keys=True, default=repr)))
+
+
+def _variables() -> dict[str, str]:
+    """Return the variables by which JAX may be faster or slower, those of its cache of programs not among them."""
+    given = os.environ.items()
+    return {name: value for name, value in given if name.startswith(_VARIABLES) and "CACHE" not in name}
 
 
 def keep(home: Path, about: Mapping[str, Any], most: int, speeds: Sequence[Measured]) -> None:

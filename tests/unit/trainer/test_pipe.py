@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hpo.outcomes import Outcome
-from hpo.trainer.messages import Epoch, EpochRecord, Finished, FromTrainer, Started, Tick
+from hpo.trainer.messages import Epoch, EpochRecord, Finished, FromTrainer, LaneSpeed, Started, Tick
 from hpo.trainer.pipe import MessageReader, TrainerPipe, UnreadableMessageError, decode, encode
 from objectives.values import ValueRefusedError
 
@@ -29,6 +29,7 @@ RECORD = EpochRecord(2, {"loss": 0.1, "val/auc %": 1e308, "tiny": 5e-324}, 0.25)
         Epoch(EpochRecord(1, {"loss": math.inf}, 0.0)),
         Finished(Outcome.COMPLETE, results={"test": [1, None, {"a": "ü"}], "whole": 2**70}),
         Finished(Outcome.BUG, "ValueError: bad", "Traceback …"),
+        LaneSpeed(4, 12_345.5),
     ],
 )
 def test_message_is_read_back(message: FromTrainer) -> None:

@@ -176,6 +176,6 @@ def test_trials_that_begin_at_once_share_one_compilation(executor, program, monk
     first = _submit(executor, 0, [1])
     assert not program.begun.wait(0.1), "it waits for further trials"
     executor.enter(executor.slots[2])
-    # Now all lanes have one.
-    assert _loss(first) == 1
+    # Now all lanes have one: at once, long before the time is over.
+    assert float(first.metrics.result(10)["loss"][first.row]) == 1
     assert program.widths == [3]

@@ -14,15 +14,15 @@ from objectives.device import Device
 from objectives.lanes import width
 from objectives.lanes.rates import Measured
 from objectives.lanes.width import Choice, best_width
-from objectives.shipped.digits_cnn import DigitsCNN
+from tests.unit.objectives.lanes.small import Small
 
-PARAMS = dict(DigitsCNN.first[0])
+PARAMS = dict(Small.first[0])
 CPU = Device(precision="float32")
 
 
 @pytest.fixture(scope="module")
-def digits() -> DigitsCNN:
-    objective = DigitsCNN()
+def digits() -> Small:
+    objective = Small()
     objective.prepare(DataOptions(limit=100), final=False)
     return objective
 
