@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -72,7 +73,11 @@ def test_export_of_a_model_is_refused_before_keras_is_imported(
 
 
 def test_export_to_tflite_without_an_interpreter_is_refused(monkeypatch, capsys) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "ai_edge_litert" else found(name)
+    )
+    monkeypatch.setattr("hpo.export.model_formats._is_in_tensorflow", lambda: False)
     assert run(["export", "--model", "absent", "-o", "m.tflite"]) == 1
     assert (
         "--format tflite needs ai_edge_litert: pip install 'hpo-service[tflite]'" in capsys.readouterr().err
