@@ -22,8 +22,9 @@ from hpo.devices.gpus import DriverFailedError, Gpu, installed_gpus, query_gpus,
 from hpo.devices.mps import EXCLUSIVE, START, Mps, exclusive_gpus, find_mps
 from hpo.devices.slots import describe, plan_here, processes_of_gpus
 from hpo.errors import HpoError, UsageError
-from hpo.options.hosts import SlotOptions
+from hpo.options.hosts import AgentOptions, SlotOptions
 from hpo.settings import Settings
+from hpo.trainer.lanes.refusal import check_lanes
 from objectives.backend.interface import backend_named
 from objectives.data.shipped import SHIPPED
 from objectives.lanes.rates import best
@@ -176,7 +177,14 @@ def _slots(workers: int | None, options: SlotOptions) -> Check:
 
 
 def _lanes(settings: Settings, options: SlotOptions) -> list[Check]:
-    """Show the lanes that `--lanes auto` has chosen on this host; nothing if there are none and it is not asked for."""
+    """Show the lanes that `--lanes auto` has chosen on this host, or why a number of lanes cannot be had.
+
+    Nothing if there are none and none are asked for.
+    """
+    try:
+        check_lanes(AgentOptions(slots=options))
+    except UsageError as error:
+        return [Check("lanes", "fail", str(error))]
     chosen: dict[str, str] = {}
     for kept in all_kept(settings.home):
         detail = f"{best(kept.speeds)} ({text(kept.speeds)}, measured {kept.measured_at[:10]})"

@@ -14,6 +14,7 @@ from hpo.agent.image_data import images_in_use
 from hpo.agent.launch import launch
 from hpo.agent.loads import host_data
 from hpo.analysis.ablation.effects import Ablation
+from hpo.devices.backends import choose_backend
 from hpo.devices.slots import plan_here
 from hpo.document.files import write_document
 from hpo.errors import HpoError, UsageError
@@ -30,6 +31,7 @@ from hpo.study.definition.launched_study import find
 from hpo.study.definition.objective_file import check_objective_file
 from hpo.study.history import read_history
 from hpo.study.results.best_trials import best_trial
+from hpo.trainer.lanes.refusal import check_lanes
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template.messages import Load
 from objectives.description import Description
@@ -68,6 +70,9 @@ def ablate(request: AblateRequest, settings: Settings, show: Print) -> int:
 def _planned(database: Database, request: AblateRequest, settings: Settings) -> Experiment:
     """Return the experiment; the objective is loaded only where its recipe is asked for."""
     experiment = read_experiment(database, request)
+    # Its runs are compared with each other and with the trial around which they lie.
+    choose_backend(request.agent.backend, experiment.source.spec.backend, experiment.source.name)
+    check_lanes(request.agent)
     kept = None if experiment.existing is None else experiment.existing.spec.design
     if not settings_of(request, None if kept is None else kept.settings).recipe or experiment.design.recipe:
         return experiment

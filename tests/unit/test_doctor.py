@@ -60,6 +60,17 @@ def tool(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setenv("PATH", str(folder))
 
 
+def test_lanes_that_a_launch_refuses_are_no_success(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    (found,) = (
+        one for one in doctor.examine(settings, 1, SlotOptions(gpus="none", lanes=4)) if one.name == "lanes"
+    )
+    assert found.result == "fail"
+    assert found.detail.startswith("--lanes 4 needs JAX, and Keras uses tensorflow")
+
+
 def test_lanes_that_were_chosen_are_shown(settings: Settings) -> None:
     def lanes(options: SlotOptions | None = None) -> list[str]:
         found = doctor.examine(settings, 1, options)

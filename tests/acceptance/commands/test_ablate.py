@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 from tests.acceptance.service import OBJECTIVES, Service
+
+
+def test_experiment_keeps_the_backend_of_its_study(searched: Service) -> None:
+    searched.rows("UPDATE hpo.studies SET spec = jsonb_set(spec::jsonb, '{backend}', '\"jax\"')::json")
+    refused = searched.hpo("ablate", "--study", "s", "--backend", "tensorflow", "--dry-run").complaint()
+    assert "study 's' trains with jax, and --backend tensorflow would give its trials other" in refused
+    refused = searched.hpo("ablate", "--study", "s", "--lanes", 2, "--memory-per-worker", "1G", "--dry-run")
+    # One of them, where JAX is not installed.
+    assert re.search(
+        "--memory-per-worker limits a process|backend jax is not installed", refused.complaint(2)
+    )
 
 
 def test_experiment_trains_its_runs_and_a_larger_one_what_is_new(service: Service) -> None:
