@@ -22,6 +22,13 @@ from objectives.backend.base import Arrays, Batch
 if TYPE_CHECKING:
     import keras
 
+ROOM_FACTOR = 8
+"""Factor between the sizes of calls for which a program is compiled: 8 and 64 batches.
+
+Only the batches of a call are computed; the rest of its room is copied to the device, which takes far less than another
+compilation.
+"""
+
 State = tuple[list[Any], ...]
 """Values of the trained variables, the others, the optimizer's and those of metrics, as in Keras' `train_step`."""
 
@@ -54,8 +61,8 @@ class JaxSteps:
         self._step = jax.jit(step, donate_argnums=0)
         self._steps = jax.jit(steps, donate_argnums=0)
         self._loops = jax.default_backend() != "cpu"
-        self._room = 0
-        """Largest number of batches of a call so far."""
+        self._room = ROOM_FACTOR
+        """Number of batches for which the arrays of a call have room."""
 
     def __call__(self, arrays: Arrays) -> dict[str, float]:
         state = self._taken()
@@ -94,8 +101,9 @@ class JaxSteps:
                 self._returned[id(value)] = value
 
     def _padded(self, arrays: Arrays) -> Arrays:
-        """Return the arrays with room for as many batches as the largest call had: a new number is compiled anew."""
-        self._room = max(self._room, 1 << (len(arrays[0]) - 1).bit_length())
+        """Return the arrays with room for as many batches as the largest call had: each new room is compiled anew."""
+        while self._room < len(arrays[0]):
+            self._room *= ROOM_FACTOR
         missing = self._room - len(arrays[0])
         return tuple(
             np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) for array in arrays
