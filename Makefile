@@ -70,7 +70,7 @@ test-gpu: install ## The tests that need JAX and a GPU (without one, those that 
 # JAX takes 100 MB that no other target needs; tests of the backend run again on it.
 test-jax: install ## Training on JAX: a killed and resumed study, and the tests of the training loop
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra jax
-	KERAS_BACKEND=jax $(BIN)/pytest tests/jax tests/acceptance/processes/test_reuse.py tests/acceptance/processes/test_lanes_of_keras.py tests/acceptance/faults/test_lanes.py tests/unit/objectives/backend tests/unit/objectives/lanes \
+	KERAS_BACKEND=jax $(BIN)/pytest tests/jax tests/acceptance/processes/test_reuse.py tests/acceptance/processes/test_lanes_of_keras.py tests/acceptance/faults/test_lanes.py tests/unit/objectives/backend tests/unit/objectives/lanes tests/unit/trainer/lanes \
 		tests/unit/objectives/recipes tests/unit/objectives/training tests/unit/objectives/test_shipped.py
 
 soak: install ## Before a release: an outage of a minute, and 200 trials under faults: make soak SECONDS=600 SEED=1

@@ -95,15 +95,28 @@ def _failed(error: BaseException, run: TrainerRun) -> Finished:
     # The log's disk may be the one that is full.
     with suppress(OSError):
         os.write(run.errors_to, shown.encode())
-    full = values.is_a(error, OSError) and _holds(lambda: error.errno in (errno.ENOSPC, errno.EDQUOT))  # type: ignore[attr-defined]
-    if full or _holds(lambda: is_disk_full(error)):
+    if _disk_is_full(error):
         return Finished(Outcome.DISK_FULL, f"no space left: {message_of(error)}")
-    out_of_memory = _holds(lambda: is_out_of_memory(error))
-    gpu = run.start.device.gpu
-    if not out_of_memory and gpu is not None:
-        # While the error holds all that the trial has on the GPU.
-        out_of_memory = _holds(lambda: may_be_out_of_memory(error) and is_full(gpu))
+    out_of_memory = _memory_is_full(error, run.start.device.gpu)
     return Finished(Outcome.OUT_OF_MEMORY if out_of_memory else Outcome.BUG, one_line(error), shown)
+
+
+def is_want_of_memory(error: BaseException, gpu: str | None) -> bool:
+    """Return whether a trial that ends by this error has run out of memory; `gpu` is the one that it trains on."""
+    chosen = any(values.is_a(error, kind) for kind in (*_MEANINGS, DiskFullError, CheckpointsError))
+    return not chosen and not _disk_is_full(error) and _memory_is_full(error, gpu)
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    full = values.is_a(error, OSError) and _holds(lambda: error.errno in (errno.ENOSPC, errno.EDQUOT))  # type: ignore[attr-defined]
+    return full or _holds(lambda: is_disk_full(error))
+
+
+def _memory_is_full(error: BaseException, gpu: str | None) -> bool:
+    if _holds(lambda: is_out_of_memory(error)):
+        return True
+    # While the error holds all that the trial has on the GPU.
+    return gpu is not None and _holds(lambda: may_be_out_of_memory(error) and is_full(gpu))
 
 
 def _holds(condition: Callable[[], bool]) -> bool:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from hpo.trainer.ends.failures import one_line
+from hpo.trainer.ends.outcome import is_want_of_memory
 from hpo.trainer.lanes.places import NotInLanesError, Places
 from objectives.base import Objective, Params
 from objectives.device import Device
@@ -27,8 +28,10 @@ class _Program:
     lanes: Lanes
     trials: int = 0
     """Number of trials that are trained by it."""
-    failed_with: int = 0
-    """Number of trials that it failed with; 0: it has not failed."""
+    error: str = ""
+    """Why it has failed; empty: it has not."""
+    shared: bool = False
+    """Whether other trials, or what is kept of them, may be at fault for its failure."""
 
 
 class Programs(Places):
@@ -39,6 +42,7 @@ class Programs(Places):
         self._device = device
         self._changing = threading.Lock()
         self._programs: OrderedDict[str, _Program] = OrderedDict()
+        self._trials = 0
         self._announced: set[int] = set()
 
     @contextmanager
@@ -66,18 +70,25 @@ class Programs(Places):
                 self._announced.discard(index)
                 yield
         except LanesClosedError as exc:
-            if self._fail(shape, program) > 1:
-                cause = exc.__cause__ or exc
+            cause = exc.__cause__ or exc
+            if self._fail(shape, program, cause):
                 raise SharedFailureError(
-                    f"the program of several trials has failed: {one_line(cause)}"
+                    f"the program of several trials has failed: {program.error}"
                 ) from exc
             # It was the only one: as in a process of its own.
-            raise exc.__cause__ or exc from exc
+            raise cause from exc
         except FreshProcessError as exc:
             raise SharedFailureError("it has another shape than was found before it began") from exc
+        except BaseException as exc:
+            # Memory is that of all, also where one trial asks for it: for the program's state, or to validate.
+            if is_want_of_memory(exc, self._device.gpu) and self._fail(shape, program, exc):
+                reason = f"memory that several trials share has run out: {one_line(exc)}"
+                raise SharedFailureError(reason) from exc
+            raise
         finally:
             with self._changing:
                 program.trials -= 1
+                self._trials -= 1
 
     def _enter(self, shape: str) -> _Program:
         """Return the program of a shape, kept or new, with one trial more."""
@@ -86,18 +97,31 @@ class Programs(Places):
                 self._programs[shape] = _Program(Lanes(self._device.lanes, lambda: len(self._announced)))
             self._programs.move_to_end(shape)
             self._programs[shape].trials += 1
-            idle = [key for key, one in self._programs.items() if not one.trials]
-            dropped = [self._programs.pop(key) for key in idle[: max(len(idle) - MOST_IDLE, 0)]]
+            self._trials += 1
+            dropped = self._idle(MOST_IDLE)
             found = self._programs[shape]
         for one in dropped:
             one.lanes.close()
         return found
 
-    def _fail(self, shape: str, program: _Program) -> int:
-        """Note that a program has failed, which its next trials do not use; return the number of its trials then."""
+    def _idle(self, kept: int) -> list[_Program]:
+        """Remove and return the programs without a trial, but for some that were used last."""
+        idle = [key for key, one in self._programs.items() if not one.trials]
+        return [self._programs.pop(key) for key in idle[: max(len(idle) - kept, 0)]]
+
+    def _fail(self, shape: str, program: _Program, error: BaseException) -> bool:
+        """End a program, which later trials do not use; return whether other trials may be at fault for its failure.
+
+        Programs without a trial have memory, too.
+        """
+        wants_memory = is_want_of_memory(error, self._device.gpu)
         with self._changing:
-            if not program.failed_with:
-                program.failed_with = program.trials
+            dropped = self._idle(0) if wants_memory else []
+            if not program.error:
+                program.error = one_line(error)
+                program.shared = bool(dropped) or (self._trials if wants_memory else program.trials) > 1
                 if self._programs.get(shape) is program:
                     del self._programs[shape]
-            return program.failed_with
+        for one in (program, *dropped):
+            one.lanes.close()
+        return program.shared

@@ -1,0 +1,105 @@
+"""Programs of a host's lanes: whose failure an error is that one trial of several meets."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from objectives import backend
+
+if backend.name() != "jax" or importlib.util.find_spec("jax") is None:
+    pytest.skip("lanes need JAX: make test-jax", allow_module_level=True)
+
+from hpo.trainer.lanes.programs import Programs
+from objectives.device import Device
+from objectives.errors import SharedFailureError
+from objectives.lanes.lanes import Lanes
+from objectives.lanes.work import LanesClosedError
+
+NO_MEMORY = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 2147483648 bytes."
+
+
+class Odd(Exception):
+    @property
+    def __cause__(self) -> BaseException:  # type: ignore[override]
+        raise ValueError
+
+
+@pytest.fixture
+def programs() -> Programs:
+    return Programs(Device(lanes=2, precision="float32"))
+
+
+def fail(programs: Programs, shape: str, index: int, error: BaseException) -> None:
+    with programs.lane(shape, index):
+        raise error
+
+
+def enter(programs: Programs, shape: str, index: int) -> None:
+    with programs.lane(shape, index):
+        pass
+
+
+@pytest.mark.parametrize("other", ["small", "large"])
+def test_want_of_memory_is_that_of_all_trials_of_the_process(programs: Programs, other: str) -> None:
+    error = RuntimeError(NO_MEMORY)
+    with programs.lane(other, 1), pytest.raises(SharedFailureError, match="Out of memory") as found:
+        fail(programs, "small", 0, error)
+    assert found.value.__cause__ is error
+
+
+def test_trials_of_a_program_without_memory_end_with_it_and_later_ones_get_another(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, closed, replaced = threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(Lanes, "close", lambda _: closed.set())
+
+    def train() -> None:
+        with programs.lane("small", 1):
+            entered.set()
+            assert closed.wait(10.0)
+            assert replaced.wait(10.0)
+            # As its next batch does.
+            raise LanesClosedError("the lanes are closed")
+
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(train)
+        assert entered.wait(10.0)
+        with pytest.raises(SharedFailureError):
+            fail(programs, "small", 0, RuntimeError(NO_MEMORY))
+        # The same lane, of a program in which nothing trains.
+        enter(programs, "small", 1)
+        replaced.set()
+        with pytest.raises(SharedFailureError, match="Out of memory"):
+            other.result()
+
+
+@pytest.mark.parametrize("error", [RuntimeError(NO_MEMORY), MemoryError()])
+def test_want_of_memory_of_a_trial_without_others_is_its_own(
+    programs: Programs, error: BaseException
+) -> None:
+    for _ in range(2):
+        with pytest.raises(type(error)) as found:
+            fail(programs, "small", 0, error)
+        assert found.value is error
+
+
+def test_programs_that_are_kept_are_closed_before_a_trial_is_at_fault(programs: Programs) -> None:
+    with programs.lane("large", 0):
+        pass
+    with pytest.raises(SharedFailureError, match="Out of memory"):
+        fail(programs, "small", 0, RuntimeError(NO_MEMORY))
+    with pytest.raises(RuntimeError, match="Out of memory"):
+        fail(programs, "small", 0, RuntimeError(NO_MEMORY))
+
+
+@pytest.mark.parametrize("error", [ValueError("no such layer"), SystemExit(3), Odd()])
+def test_other_errors_end_their_trial_alone(programs: Programs, error: BaseException) -> None:
+    with programs.lane("small", 1):
+        with pytest.raises(type(error)):
+            fail(programs, "small", 0, error)
+        with programs.lane("small", 0):
+            pass
