@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import queue
 import signal
 import sys
 import threading
@@ -87,6 +88,7 @@ class LaneHost:
         self._output = output
         self._sending = threading.Lock()
         self._threads: dict[int, threading.Thread] = {}
+        self._questions: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._attempts = 0
         self._memory = 0
         self._objective: Objective | None = None
@@ -100,6 +102,7 @@ class LaneHost:
         # Each attempt reports it as its own failure.
         except BaseException as exc:  # noqa: BLE001 - user code may raise anything
             self._problem = exc
+        threading.Thread(target=self._answer, name="questions", daemon=True).start()
         while True:
             message: Train | Ask = self._control.recv()
             match message:
@@ -115,16 +118,22 @@ class LaneHost:
                     self._threads[lane] = thread
                     thread.start()
                 case Ask():
-                    self._send(Shape(message.number, self._shape(message)))
+                    self._questions.put(message)
 
     def _send(self, message: FromHost) -> None:
         # An agent that is gone is noticed by the thread that listens to it.
         with self._sending, suppress(OSError):
             self._control.send_bytes(encode(message))
 
+    def _answer(self) -> NoReturn:
+        """Answer questions in a thread of their own: code of the objective that hangs delays nothing else."""
+        while True:
+            question = self._questions.get()
+            self._send(Shape(question.number, self._shape(question)))
+
     def _shape(self, question: Ask) -> str:
-        # Code of the objective may raise anything; its attempt reports it.
-        with suppress(Exception):
+        # Code of the objective may raise anything, SystemExit too; its attempt reports it.
+        with suppress(BaseException):
             if self._objective is not None:
                 return self._places.shape(self._objective, question.params, question.epochs)
         return ""
