@@ -30,7 +30,7 @@ class OverdueTrainers(Generic[R]):
     def end_silent(self, work: Workload[R], listened_at: float) -> None:
         """Kill trainers that had been silent for too long when this process last listened."""
         limit = self._hung_seconds
-        silent = {slot: run for slot, run in self._in_slots.items() if listened_at - run.heard_at > limit}
+        silent = self._silent(listened_at)
         together = {slot for slot in silent if len(self._pool.sharing(slot) & silent.keys()) > 1}
         for slot, run in silent.items():
             forked = self._pool.is_forked(slot)
@@ -51,6 +51,20 @@ class OverdueTrainers(Generic[R]):
                     f"no process was started in {limit:.0f} s: its template is replaced",
                     extra=run.context,
                 )
+
+    def _silent(self, listened_at: float) -> dict[int, R]:
+        """Return the runs that have been silent for too long, by slots, and neighbours that seem to hang with them.
+
+        Runs of a process that hangs were last heard at different times. Whether the first to be overdue is at fault is
+        known only if the others have been heard since.
+        """
+        silences = {slot: listened_at - run.heard_at for slot, run in self._in_slots.items()}
+        slots = {slot for slot, seconds in silences.items() if seconds > self._hung_seconds}
+        for slot in list(slots):
+            if self._pool.is_forked(slot):
+                neighbours = self._pool.sharing(slot) & silences.keys()
+                slots |= {one for one in neighbours if silences[one] >= self._hung_seconds / 2}
+        return {slot: run for slot, run in self._in_slots.items() if slot in slots}
 
     def end_late(self, work: Workload[R], listened_at: float) -> None:
         """Kill trainers that have not ended long after they were asked to, whether they are silent or not."""
