@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 
@@ -10,6 +9,8 @@ from objectives import backend
 
 if backend.name() != "jax":
     pytest.skip("lanes need JAX: KERAS_BACKEND=jax", allow_module_level=True)
+
+import jax
 
 from objectives.base import DataOptions
 from objectives.device import Device
