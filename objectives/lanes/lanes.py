@@ -18,6 +18,7 @@ from objectives.backend.lane import Decision
 from objectives.lanes import policy, program
 from objectives.lanes.executor import Executor
 from objectives.lanes.inference import Inference
+from objectives.lanes.shape import built_layers
 from objectives.lanes.work import Chunk
 from objectives.training.programs import Programs
 
@@ -119,7 +120,7 @@ class _Lane(current_lane.Lane):
     def forget(self) -> None:
         """Keep no model of a trial that was interrupted in any place."""
         # Keras counts names by thread; a lane's trials may come in several.
-        self.programs, self._random = Programs(most=1, names={}), None
+        self.programs, self._random = Programs(most=1, names={}, built=built_layers), None
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from weakref import WeakSet
+
 import keras
 
 from objectives import backend
@@ -14,6 +17,12 @@ from objectives.training import identity, loop, trial_model
 from objectives.training.batches import Variation
 from objectives.training.compilation import key_of, lane_shape
 from objectives.training.programs import unnumbered_names
+
+built_layers: WeakSet[keras.layers.Layer] = WeakSet()
+"""Layers of the models that have been built in this process, for their shapes or in lanes.
+
+Code of an objective that keeps a model returns it with the weights of another trial.
+"""
 
 
 class NotLanedError(Exception):
@@ -54,11 +63,18 @@ def shape_of(
 
 
 def _shape(objective: KerasObjective, params: Params, device: Device, epochs: int) -> str:
-    objective, own = switches.applied(objective, params, objective.space, KerasObjective)
+    # `build` may set attributes, which are no business of other trials.
+    objective, own = switches.applied(copy.copy(objective), params, objective.space, KerasObjective)
     data = objective._data
     assert data is not None, "call prepare() first"
     keras.utils.set_random_seed(0)
     model, judge = trial_model.build(objective, own, data)
+    layers = list(model._flatten_layers(include_self=False))
+    if not built_layers.isdisjoint(layers):
+        raise NotLanedError(
+            "build() returns layers that it has returned before, with the weights of another trial"
+        )
+    built_layers.update(layers)
     augmentation = trial_model.augmentation(objective, data)
     variation = Variation.of(augmentation, objective.mixing, 0, len(data.y_train))
     batch_size, passes, images = loop.epoch_of(objective, own, data)

@@ -90,10 +90,16 @@ def _dropouts(model: keras.Model) -> list[FastDropout]:
 class Programs:
     """The programs that one process keeps for its later runs."""
 
-    def __init__(self, most: int = MOST_PROGRAMS, names: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        most: int = MOST_PROGRAMS,
+        names: Mapping[str, int] | None = None,
+        built: WeakSet[keras.layers.Layer] | None = None,
+    ) -> None:
         """`most` is the number of programs to keep; 0 in a process of one run.
 
-        `names` are Keras' counts of names with which each run begins; None: those of this thread now.
+        `names` are Keras' counts of names with which each run begins; None: those of this thread now. `built` are the
+        layers of models that others have built in this process, to which those of runs are added.
         """
         self.keeps = most > 0
         self._most = most
@@ -101,8 +107,8 @@ class Programs:
         """Whether the program of the last run may be used again."""
         self._kept: OrderedDict[str, Program] = OrderedDict()
         self._runs = 0
-        self._layers: WeakSet[keras.layers.Layer] = WeakSet()
-        """Layers of the models that runs have built."""
+        self._layers: WeakSet[keras.layers.Layer] = WeakSet() if built is None else built
+        """Layers of the models that have been built in this process."""
         self._names = dict(_numbers_of_names() if names is None else names)
 
     def begin(self) -> None:
@@ -117,12 +123,12 @@ class Programs:
         """Note that a run begins with a newly built model, whose program has this identity, if it has one.
 
         Raises:
-            FreshProcessError: it has none, or the model is not new, and this process has trained others.
+            FreshProcessError: the model is not new, or has no identity in a process that has trained others.
         """
         # Code of yours may cache models or layers: their weights follow from the seed of the first run.
         built = list(stock._flatten_layers(include_self=False))
         is_new = self._layers.isdisjoint(built)
-        if self._runs and (key is None or not is_new):
+        if not is_new or (self._runs and key is None):
             raise FreshProcessError
         self._runs += 1
         self._layers.update(built)

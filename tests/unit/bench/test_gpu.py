@@ -74,6 +74,12 @@ def test_commands_end_once_there_is_enough():
         sandbox.__exit__(None, None, None)
 
 
+def epochs(_sandbox: object, study: str) -> list[tuple[int, int, float]]:
+    """Return epochs of a second; of five seconds where one trial is trained at a time."""
+    seconds = 5.0 if study == "search-alone" else 1.0
+    return [(0, epoch, epoch * seconds) for epoch in (1, 2, 3)]
+
+
 class Commands:
     """Commands that end at once, and the studies that they leave."""
 
@@ -98,7 +104,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.Fixtu
     commands = Commands(lanes=request.param)
     monkeypatch.setattr(studies, "hpo", commands.hpo)
     monkeypatch.setattr(studies, "offers", lambda *_: commands.lanes)
-    monkeypatch.setattr(studies, "epochs", lambda *_: [(0, 1, 1.0), (0, 2, 2.0), (0, 3, 3.0)])
+    monkeypatch.setattr(studies, "epochs", epochs)
     monkeypatch.setattr(studies, "status", lambda _, study: {"finished": 2 if "alone" in study else 10})
     monkeypatch.setattr(studies, "read_summary", lambda *_: {})
     monkeypatch.setattr(parts, "provide", lambda *_: {"cifar10", "mnist"})

@@ -15,8 +15,13 @@ if backend.name() != "jax":
 
 from objectives.augment import Augmentation
 from objectives.base import DataOptions, Objective
+from objectives.device import Device
+from objectives.errors import FreshProcessError
+from objectives.lanes.lanes import Lanes
 from objectives.lanes.shape import NotLanedError, refusal, shape_of
+from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN
+from tests.unit.objectives.lanes.small import Small
 
 ADAM = {**DigitsCNN.first[0], "weight_decay": 1e-3}
 
@@ -99,3 +104,22 @@ def test_objective_that_trains_by_itself_has_no_lanes(digits, monkeypatch):
     assert "trains by a method of its own" in str(refusal(Own()))
     monkeypatch.setattr(backend, "name", lambda: "tensorflow")
     assert "need JAX" in str(refusal(digits))
+
+
+def test_model_that_build_keeps_trains_in_no_lane(digits):
+    """It would have the weights of the model whose shape was told, or of another trial."""
+    kept: list[keras.Model] = []
+
+    class Kept(Small):
+        def build(self, params, data):
+            kept.append(kept[0] if kept else super().build(params, data))
+            self.calls = len(kept)
+            return kept[-1]
+
+    objective = _of(Kept, digits)
+    shape_of(objective, ADAM)
+    assert not hasattr(objective, "calls")
+    with pytest.raises(NotLanedError, match="layers that it has returned before"):
+        shape_of(objective, ADAM)
+    with Lanes(1) as lanes, lanes.lane(0), pytest.raises(FreshProcessError):
+        objective.train(ADAM, LocalRun(total_epochs=1, device=Device(precision="float32")))
