@@ -44,6 +44,7 @@ class Lane(Objective):
             assert epoch == done + 1
             print(f"{params['name']} trains epoch {epoch}")
             print("a note", file=sys.stderr)
+            Path(params["gate"] + "-reached").touch()
             while not Path(params["gate"]).exists():
                 time.sleep(0.01)
                 if not params.get("stuck"):
@@ -171,6 +172,8 @@ def test_attempt_that_does_not_end_costs_its_neighbours_no_blame(
     lanes.start(0, "stuck", stuck=True), lanes.start(1, "stays")
     pid = lanes.pid(0)
     lanes.pid(1)
+    # Before, it would leave its lane when it begins the epoch.
+    lanes.wait_for((lanes.folder / "gate-stuck-reached").exists)
     lanes.pool.kill(0)
     lanes.wait_for(lambda: bool(lanes.of(1, TrainerExited)))
     (exited,) = lanes.of(1, TrainerExited)
