@@ -117,9 +117,9 @@ def test_untried_configuration_nearest_to_a_tried_one_is_taken() -> None:
     tried = [proposed]
     found = [nearby(space, proposed, kept=tried)]
     assert found == [{"size": 16, "n": 11, "kind": "a"}]
-    for _ in range(9):
+    for _ in range(40):
         found.append(nearby(space, proposed, kept=[*tried, *found]))
-    assert len({finite.key(params) for params in found}) == 10
+    assert len({finite.key(params) for params in found}) == 41
     # A third of 1 to 1000 on a logarithmic scale is nearer than another kind.
     assert {params["kind"] for params in found} == {"a"}
     # Half the scale of sizes away, as 32 is from 16.
