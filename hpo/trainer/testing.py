@@ -100,6 +100,9 @@ class FakePool:
     def busy(self) -> frozenset[int]:
         return frozenset(self._trainers)
 
+    def divide(self, devices: Sequence[Device]) -> None:
+        self.devices = list(devices)
+
     def free_slots(self) -> list[int]:
         return [slot for slot in range(self.slots) if slot not in self._trainers]
 
