@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from bench.gpu import machine, studies
+from bench.gpu import goals, machine, studies
 from bench.gpu.images import provide
 from bench.gpu.sizes import Sizes, Way
 from bench.gpu.studies import Ended
@@ -283,23 +283,4 @@ class Bench:
 
     def goals(self) -> None:
         """Compare what was measured with the goals."""
-        found, objective = self.found, self.sizes.searched
-        spent = [float(found[name]) for name in ("seconds", "retrain seconds") if name in found]
-        minutes = sum(spent) / 60 if len(spent) == 2 else None
-        self.report.table(
-            "Goals",
-            [
-                {
-                    "goal": "epochs an hour of the search, of one trial at a time",
-                    "at least": 5,
-                    "measured": found.get("times"),
-                },
-                {
-                    "goal": "images/s of the search, of the highest rate measured",
-                    "at least": 0.6,
-                    "measured": ratio(found.get("search"), found.get(objective)),
-                },
-                {"goal": "test accuracy", "at least": 0.94, "measured": found.get("accuracy")},
-                {"goal": "minutes of search and retrain", "at most": 5, "measured": minutes},
-            ],
-        )
+        self.report.table("Goals", goals.rows(self.found, self.sizes.searched))
