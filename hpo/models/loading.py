@@ -90,15 +90,16 @@ def load_model(
 ) -> LoadedModel:
     """Load a model on a GPU if there is one, or on `device`, "cpu" or "gpu".
 
-    `code` is the reference of the objective whose code may be imported, if the model holds any. Keras uses the backend
-    of your own choice, else `backend_name`, else the one that has trained the model.
+    `code` is the reference of the objective whose code may be imported, if the model holds any. Keras uses
+    `backend_name`, which is needed whatever you have chosen; else the backend of your choice, or the one that has
+    trained the model.
 
     Raises:
         GpuMissingError: `device` is "gpu", and there is none.
         ModelFileError: the model cannot be read, or needs code that is not given.
         HpoError: the objective cannot be imported.
     """
-    _set_up(backend_name or record.backend, device)
+    _set_up(backend_name or record.backend, device, needed=backend_name is not None)
     names: dict[str, Any] = {}
 
     def import_code() -> Mapping[str, Any]:
@@ -136,10 +137,10 @@ def named_inputs(model: keras.Model) -> list[tuple[str, Any]]:
     return [(tensor.name, tensor) for tensor in model.inputs]
 
 
-def _set_up(wanted: str | None, device: str | None) -> None:
-    """Bind this process to a device, and let Keras use a backend, if there is a choice."""
+def _set_up(wanted: str | None, device: str | None, *, needed: bool) -> None:
+    """Bind this process to a device, and let Keras use a backend, if there is a choice or it is needed."""
     known = backend.BACKENDS.get(wanted) if wanted is not None else None
-    free = "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND")
+    free = "keras" not in sys.modules and (needed or not os.environ.get("KERAS_BACKEND"))
     if wanted is not None and known is not None and free and importlib.util.find_spec(known.package):
         os.environ["KERAS_BACKEND"] = wanted
     gpus = choose_gpus(None, device)[:1]

@@ -58,5 +58,11 @@ def test_study_on_jax(service: Service) -> None:
     exported = yaml.safe_load(service.hpo("export", "--study", "s").clean().out)
     assert exported["backend"] == "jax"
     assert "jax" in exported["versions"]
+    # The exporter of this format is TensorFlow's, and takes the weights from Keras' file.
+    service.set(KERAS_BACKEND="jax")
+    written = service.hpo(
+        "export", "--study", "s", "--output", service.folder / "s.tflite", timeout=240
+    ).clean()
+    assert "its answers to 12 random inputs differ" in written.out
     report = service.hpo("report", "--study", "s").clean()
     assert "report.md" in report.out
