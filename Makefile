@@ -67,11 +67,13 @@ test-integrations: install ## TensorBoard, MLflow, W&B in offline mode, and ONNX
 test-gpu: install ## The tests that need JAX and a GPU (without one, those that JAX alone can run)
 	$(BIN)/pytest -m gpu tests/gpu
 
-# JAX takes 100 MB that no other target needs; tests of the backend run again on it.
+# JAX takes 100 MB that no other target needs; tests of the backend run again on it, in two workers that share what is compiled.
 test-jax: install ## Training on JAX: a killed and resumed study, and the tests of the training loop
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra jax
-	KERAS_BACKEND=jax $(BIN)/pytest tests/jax tests/acceptance/processes/test_reuse.py tests/acceptance/processes/test_lanes_of_keras.py tests/acceptance/faults/test_lanes.py tests/unit/objectives/backend tests/unit/objectives/lanes tests/unit/trainer/lanes \
-		tests/unit/objectives/recipes tests/unit/objectives/training tests/unit/objectives/test_shipped.py
+	KERAS_BACKEND=jax $(BIN)/pytest --numprocesses 2 --dist worksteal -m 'not soak and not gpu and not any_backend' \
+		tests/jax tests/acceptance/processes/test_reuse.py tests/acceptance/processes/test_lanes_of_keras.py tests/acceptance/faults/test_lanes.py \
+		tests/unit/trainer/lanes/test_programs.py tests/unit/objectives/backend tests/unit/objectives/lanes tests/unit/objectives/recipes \
+		tests/unit/objectives/training tests/unit/objectives/test_shipped.py --ignore tests/unit/objectives/backend/test_tensorflow_backend.py
 
 soak: install ## Before a release: an outage of a minute, and 200 trials under faults: make soak SECONDS=600 SEED=1
 	$(BIN)/pytest -m soak tests/acceptance
