@@ -29,6 +29,13 @@ class RunEndedError(BaseException):
     """
 
 
+class LaneEndedError(BaseException):
+    """The trial of a lane has been ended from outside, and its process goes on.
+
+    No `Exception`, so that handlers of the objective let it pass.
+    """
+
+
 class FreshProcessError(Exception):
     """This model has to be trained in a process that has trained no other."""
 

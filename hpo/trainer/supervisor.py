@@ -17,7 +17,7 @@ from hpo.process.listening_clock import ListeningClock
 from hpo.process.shutdown import ExitCode, Shutdown
 from hpo.process.signals import SignalHandler
 from hpo.trainer.ends.exits import Blame, Event, SpawnFailed, TrainerExited
-from hpo.trainer.ends.overdue import OverdueTrainers
+from hpo.trainer.ends.overdue import OverdueTrainers, report_overdue
 from hpo.trainer.ends.shared_ends import SharedEnds
 from hpo.trainer.first_step import FirstStepWatch
 from hpo.trainer.messages import (
@@ -70,7 +70,7 @@ class Supervisor(Generic[R]):
         self.in_slots: dict[int, R] = {}
         self.paused = False
         self._signals = signals
-        self._hung_seconds = hung_seconds
+        self._hung_seconds = pool.lanes.hung_seconds = hung_seconds
         self.memory_bytes = memory_bytes
         self._events: list[tuple[int, R, Event]] = []
         self._retry_at = 0.0
@@ -157,7 +157,7 @@ class Supervisor(Generic[R]):
         work.poll()
         if self.shutdown.begun:
             if self.shutdown.overdue:
-                self._report_overdue()
+                report_overdue(self.in_slots.values(), self.shutdown.grace_seconds)
                 return True
             if not self.in_slots:
                 return True
@@ -175,19 +175,22 @@ class Supervisor(Generic[R]):
         for slot, run in self.in_slots.items():
             if not run.started:
                 self.pool.kill(slot)
-            elif not run.preempted:
-                run.preempted = True
-                self.pool.send(slot, Command.PREEMPT)
+            else:
+                self._ask_to_end(slot, run)
 
-    def _report_overdue(self) -> None:
-        """Log the runs that a shutdown ends, unless it was to end them at once."""
-        seconds = self.shutdown.grace_seconds
-        for run in self.in_slots.values() if seconds >= 1.0 else ():
-            log.warning(
-                f"has not ended {seconds:.0f} s after it was asked to: its process is killed, and it resumes from its"
-                " last checkpoint",
-                extra=run.context,
-            )
+    def _ask_to_end(self, slot: int, run: R) -> None:
+        if not run.preempted:
+            run.preempted = True
+            self.pool.send(slot, Command.PREEMPT)
+
+    def _empty_retiring(self) -> None:
+        """Make the runs of processes that are to be replaced end after their epoch: the next ones resume them.
+
+        Otherwise lanes would wait until the last trial of their process has ended.
+        """
+        for slot in self.pool.lanes.retiring:
+            if (run := self.in_slots.get(slot)) is not None and run.started:
+                self._ask_to_end(slot, run)
 
     def _release_unstarted(self, work: Workload[R]) -> None:
         for slot, run in list(self.in_slots.items()):
@@ -209,6 +212,7 @@ class Supervisor(Generic[R]):
         if not self.paused:
             self._first_step.report(self.in_slots.values(), listened_at, self._hung_seconds)
             self._overdue.end_silent(work, listened_at)
+            self._empty_retiring()
         if quiet and wants_prefetch and self._wants_prefetch(work):
             work.prefetch()
 

@@ -168,6 +168,8 @@ class FakeLanes:
     def __init__(self) -> None:
         self.shapes = Shapes()
         self.running: list[Params] = []
+        self.retiring: frozenset[int] = frozenset()
+        self.hung_seconds = 0.0
 
     def ask(self, params: Params, epochs: int | None) -> None:  # noqa: ARG002 - the signature of the real ones
         self.shapes.note_placed(params, str(params.get("shape", "")))

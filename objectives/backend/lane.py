@@ -67,6 +67,9 @@ class Lane(ABC):
         """
 
 
+CHECK_SECONDS = 0.5
+"""Time between two checks of a thread that waits to be alone."""
+
 _ALONE = threading.RLock()
 """Held by the thread of the lane whose generators of Python and NumPy are the process's."""
 _current: ContextVar[Lane | None] = ContextVar("lane", default=None)
@@ -88,14 +91,21 @@ def entered(lane: Lane) -> Iterator[None]:
 
 
 @contextmanager
-def apart() -> Iterator[None]:
-    """Run a block while no lane's thread runs one, and leave the generators of Python and NumPy as they were."""
-    with _ALONE:
+def apart(check: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Run a block while no lane's thread runs one, and leave the generators of Python and NumPy as they were.
+
+    `check` is called while another thread runs one, and may raise to end the wait.
+    """
+    while not _ALONE.acquire(timeout=CHECK_SECONDS):
+        check()
+    try:
         before = random_state()
         try:
             yield
         finally:
             set_random(before)
+    finally:
+        _ALONE.release()
 
 
 def random_state() -> Any:

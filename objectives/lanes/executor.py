@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -24,8 +24,9 @@ from objectives.backend.base import Batch
 from objectives.backend.jax_steps import State
 from objectives.backend.lane import Decision
 from objectives.errors import FreshProcessError
+from objectives.lanes.ahead import StepsAhead
 from objectives.lanes.program import BLOCK_STEPS, LaneProgram
-from objectives.lanes.stack import Chosen, Stack
+from objectives.lanes.stack import Chosen, Stack, steps_of_call
 from objectives.lanes.work import Chunk, LanesClosedError, Request, Slot
 
 PATIENCE_SECONDS = 0.25
@@ -37,8 +38,6 @@ GATHER_SECONDS = 0.5
 MOST_GATHER_SECONDS = 20.0
 """Longest wait for further trials before that."""
 _POLL_SECONDS = 0.1
-MOST_AHEAD = 4
-"""Largest number of steps that the device has not ended."""
 
 
 class Executor:
@@ -53,8 +52,8 @@ class Executor:
         # XLA computes convolutions slowly in loops of a processor.
         self.blocks = jax.default_backend() != "cpu"
         """Whether a call may train several batches."""
-        self.steps = self.trained = 0
-        """Numbers of steps and of batches so far, over all lanes."""
+        self.calls = self.steps = self.trained = 0
+        """Numbers of calls of the program, of their steps, and of the batches of all lanes so far."""
         self._template: Callable[[], keras.Model] | None = None
         self._stack: Stack | None = None
         self._changed = threading.Condition()
@@ -64,9 +63,13 @@ class Executor:
         self._closed = False
         self._deciding = threading.Lock()
         self._decisions: list[Any] = []
-        self._ahead: deque[tuple[Any, int, float]] = deque()
-        self._step_seconds: float | None = None
+        self._ahead = StepsAhead()
         self._entered_at = -math.inf
+
+    @property
+    def _room(self) -> int:
+        """Number of steps for which a call is compiled."""
+        return BLOCK_STEPS if self.blocks else 1
 
     @property
     def fullness(self) -> float:
@@ -106,6 +109,7 @@ class Executor:
 
     def submit(self, slot: Slot, chunk: Chunk, state: Callable[[], tuple[State, Any]]) -> None:
         """Queue batches of a lane; `state` returns values and numbers of its model, put in if not in the stack."""
+        slot.check_ended()
         found = None if slot.stacked else state()
         with self._changed:
             stack = self._opened()
@@ -124,6 +128,7 @@ class Executor:
 
         Raises:
             LanesClosedError: the executor has failed, or was closed.
+            LaneEndedError: the lane's trial has been ended.
         """
         if not slot.stacked:
             return None
@@ -133,7 +138,7 @@ class Executor:
             slot.stacked = False
             self._requests.append(request)
             self._changed.notify_all()
-        found: State = request.result.result()
+        found: State = slot.wait(request.result)
         return found
 
     def release(self, slot: Slot) -> None:
@@ -146,8 +151,8 @@ class Executor:
                 self._requests.append(Request(lambda: stack.drop(slot)))
             self._changed.notify_all()
 
-    def enter(self, slot: Slot) -> None:
-        """Give a lane to the trial of this thread.
+    def enter(self, slot: Slot, ended: Future[None] | None = None) -> None:
+        """Give a lane to the trial of this thread, which ends where it waits once `ended` is done.
 
         Raises:
             ValueError: another thread trains in it.
@@ -158,7 +163,7 @@ class Executor:
                 raise ValueError(f"lane {slot.index} trains another trial")
             if self._closed:
                 raise LanesClosedError("the lanes are closed")
-            slot.taken = True
+            slot.taken, slot.ended = True, ended or Future()
             self._entered_at = time.monotonic()
             self._changed.notify_all()
 
@@ -206,14 +211,14 @@ class Executor:
         with self._changed:
             if not (self._requests or self._ready() or self._closed):
                 # Idle time is not that of a step.
-                self._ahead.clear()
+                self._ahead.interrupt()
                 self._changed.wait_for(lambda: self._closed or self._requests or self._ready())
             self._await_others()
             self._await_trials()
             if self._closed:
                 return False
-            chosen = [(slot, slot.chunks[0]) for slot in self._ready()]
-            count, trials = len(self._requests), self._trials()
+            chosen = [(slot, slot.batches(self._room)) for slot in self._ready()]
+            steps, count, trials = self._steps(), len(self._requests), self._trials()
         self._fit(trials)
         for _ in range(count):
             # It stays in the queue until it is done, so that an error reaches the lane that waits for it.
@@ -222,15 +227,13 @@ class Executor:
         if chosen:
             # Again, because some have freed their rows.
             self._fit(trials)
-            self._train(chosen, trials)
+            self._train(chosen, steps, trials)
         return True
 
     def _fit(self, trials: int) -> None:
         assert self._stack is not None
         if self._stack.fit(trials):
-            # The time of a step is another one now.
-            self._step_seconds = None
-            self._ahead.clear()
+            self._ahead.restart()
 
     def _ready(self) -> list[Slot]:
         return [slot for slot in self.slots if slot.chunks]
@@ -255,36 +258,30 @@ class Executor:
             missing = sum(slot.stacked and not slot.chunks for slot in self.slots)
             if not ready or not missing:
                 return
-            step = FIRST_PATIENCE_SECONDS if self._step_seconds is None else self._step_seconds
-            until = began_at + min(PATIENCE_SECONDS, step * missing / (missing + len(ready)))
+            step = self._ahead.step_seconds
+            seconds = FIRST_PATIENCE_SECONDS if step is None else step * self._steps()
+            until = began_at + min(PATIENCE_SECONDS, seconds * missing / (missing + len(ready)))
             if (left := until - time.monotonic()) <= 0 or not self._changed.wait(left):
                 return
 
-    def _train(self, chosen: Chosen, trials: int) -> None:
-        blocks = self.blocks and all(chunk.left >= BLOCK_STEPS for _, chunk in chosen)
-        count = BLOCK_STEPS if blocks else 1
-        assert self._stack is not None
-        logs = self._stack.train(chosen, count)
-        self.steps += count
-        self.trained += count * len(chosen)
-        with self._changed:
-            for slot, chunk in chosen:
-                if not chunk.left:
-                    if slot.chunks and slot.chunks[0] is chunk:
-                        slot.chunks.popleft()
-                    chunk.metrics.set_result(logs)
-        self._limit_ahead(logs, count)
-        if self._step_seconds is not None:
-            self._stack.note_waste(trials, count * self._step_seconds)
+    def _steps(self) -> int:
+        """Return the number of steps of the next call, by the batches of all lanes that are in an epoch."""
+        lefts = [len(slot.batches(self._room)) for slot in self.slots if slot.stacked or slot.chunks]
+        return steps_of_call(lefts, self._room) if any(lefts) else 0
 
-    def _limit_ahead(self, logs: Mapping[str, Any], count: int) -> None:
-        """Wait until the device has few steps to go, and note how long a step takes."""
-        self._ahead.append((logs, count, time.perf_counter()))
-        if len(self._ahead) <= MOST_AHEAD:
-            return
-        old, _, began_at = self._ahead.popleft()
-        jax.block_until_ready(old)
-        steps = sum(more for _, more, _ in self._ahead)
-        seconds = (time.perf_counter() - began_at) / max(1, steps)
-        before = self._step_seconds
-        self._step_seconds = seconds if before is None else 0.8 * before + 0.2 * seconds
+    def _train(self, chosen: Chosen, count: int, trials: int) -> None:
+        assert self._stack is not None
+        logs = self._stack.train(chosen, count, self._room)
+        self.calls += 1
+        self.steps += count
+        self.trained += sum(min(count, len(batches)) for _, batches in chosen)
+        with self._changed:
+            for slot, batches in chosen:
+                for chunk in dict.fromkeys(chunk for chunk, _ in batches[:count]):
+                    if not chunk.left:
+                        if slot.chunks and slot.chunks[0] is chunk:
+                            slot.chunks.popleft()
+                        chunk.metrics.set_result(logs)
+        self._ahead.add(logs, count)
+        if (seconds := self._ahead.step_seconds) is not None:
+            self._stack.note_waste(trials, count * seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from objectives.lanes import policy, program
 from objectives.lanes.executor import Executor
 from objectives.lanes.inference import Inference
 from objectives.lanes.shape import built_layers
-from objectives.lanes.work import Chunk
+from objectives.lanes.work import Chunk, Slot
 from objectives.training.programs import Programs
 
 
@@ -61,15 +62,18 @@ class Lanes:
         return self._executor.fullness
 
     @contextmanager
-    def lane(self, index: int) -> Iterator[None]:
+    def lane(self, index: int, ended: Future[None] | None = None) -> Iterator[None]:
         """Let objectives train in lane `index` in this thread, one trial after another; then leave the lane empty.
+
+        Another thread may end the trial by giving `ended` a result: it raises a LaneEndedError where it waits for other
+        lanes, or for a program that is compiled. The others go on.
 
         Raises:
             ValueError: another thread trains in it.
             LanesClosedError: the lanes are closed.
         """
         lane, slot = self._lanes[index], self._executor.slots[index]
-        self._executor.enter(slot)
+        self._executor.enter(slot, ended)
         try:
             with current_lane.entered(lane):
                 policy.apply()
@@ -96,18 +100,20 @@ class Lanes:
 class _Metrics(Mapping[str, float]):
     """The metrics of one lane's batches; reading one waits for them."""
 
-    def __init__(self, chunk: Chunk) -> None:
-        self._chunk = chunk
+    def __init__(self, slot: Slot, chunk: Chunk) -> None:
+        self._slot, self._chunk = slot, chunk
+
+    def _found(self) -> Mapping[str, Any]:
+        return self._slot.wait(self._chunk.metrics)
 
     def __getitem__(self, name: str) -> float:
-        found = self._chunk.metrics.result()[name]
-        return float(np.asarray(found)[self._chunk.row])
+        return float(np.asarray(self._found()[name])[self._chunk.place])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._chunk.metrics.result())
+        return iter(self._found())
 
     def __len__(self) -> int:
-        return len(self._chunk.metrics.result())
+        return len(self._found())
 
 
 class _Lane(current_lane.Lane):
@@ -124,7 +130,7 @@ class _Lane(current_lane.Lane):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        with current_lane.apart():
+        with current_lane.apart(self._slot.check_ended):
             if self._random is not None:
                 current_lane.set_random(self._random)
             try:
@@ -148,7 +154,7 @@ class _Lane(current_lane.Lane):
         def steps(arrays: Arrays) -> Mapping[str, float]:
             chunk = Chunk(arrays)
             self._executor.submit(self._slot, chunk, lambda: (program.values(model), program.numbers(model)))
-            return _Metrics(chunk)
+            return _Metrics(self._slot, chunk)
 
         return steps
 
@@ -160,4 +166,4 @@ class _Lane(current_lane.Lane):
                     variable.assign(value)
 
     def forward(self, model: keras.Model, *, training: bool) -> Callable[..., Any]:
-        return self._inference.function(model, training=training)
+        return self._inference.function(model, training=training, wait=self._slot.wait)

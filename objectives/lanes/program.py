@@ -17,7 +17,7 @@ from objectives.backend.base import Batch
 from objectives.backend.jax_steps import State
 
 BLOCK_STEPS = 8
-"""Number of steps in one call where that pays."""
+"""Largest number of steps in one call where several pay."""
 
 
 def values(model: keras.Model) -> State:
@@ -57,8 +57,9 @@ class LaneProgram:
             lambda one: jnp.broadcast_to(one[None], (width, *one.shape)).copy(), self._initial
         )
         stepped = jax.vmap(self._one, in_axes=(0, 0, 0, None, 0))
-        self._step = jax.jit(stepped, donate_argnums=0)
-        self._block = jax.jit(functools.partial(_scanned, stepped), donate_argnums=0)
+        self._step = jax.jit(functools.partial(_once, stepped), donate_argnums=0)
+        # Compiled by itself too, so that it is traced once for its metrics and for the loop.
+        self._block = jax.jit(functools.partial(_looped, jax.jit(stepped)), donate_argnums=0)
         self._put = jax.jit(_put, donate_argnums=0)
         self._take = jax.jit(lambda state, lane: jax.tree.map(lambda one: one[lane], state))
 
@@ -73,16 +74,26 @@ class LaneProgram:
         return kept, logs
 
     def train(self, active: NDArray[np.bool_], arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
-        """Begin to train on one batch of each lane, arrays (lanes, batch, …); return the metrics (lanes,) to be."""
-        return self._called(self._step, active, arrays)
+        """Begin to train active rows (rows,) on a batch each, arrays (rows, batch, …).
 
-    def train_block(self, active: NDArray[np.bool_], arrays: Sequence[NDArray[Any]]) -> dict[str, Any]:
-        """Begin to train on several batches of each lane, arrays (steps, lanes, batch, …)."""
-        return self._called(self._block, active, arrays)
-
-    def _called(self, function: Any, active: Any, arrays: Any) -> dict[str, Any]:
+        Returned are the metrics to be (1, rows).
+        """
         with lane_convolutions.traced():
-            self._state, logs = function(self._state, self._numbers, active, self._resident, tuple(arrays))
+            self._state, logs = self._step(self._state, self._numbers, active, self._resident, tuple(arrays))
+        return dict(logs)
+
+    def train_block(
+        self, active: NDArray[np.bool_], count: int, arrays: Sequence[NDArray[Any]]
+    ) -> dict[str, Any]:
+        """Begin to train `count` steps in one call, each of the rows that are active in it.
+
+        `active` (room, rows), arrays (room, rows, batch, …) and the metrics to be that are returned (room, rows) have
+        room for as many steps as are compiled at once.
+        """
+        with lane_convolutions.traced():
+            self._state, logs = self._block(
+                self._state, self._numbers, active, self._resident, tuple(arrays), count
+            )
         return dict(logs)
 
     def resize(self, width: int, kept: Sequence[int]) -> None:
@@ -121,9 +132,27 @@ def _put(state: State, found: State, lane: Any) -> State:
     return jax.tree.map(lambda all_lanes, one: all_lanes.at[lane].set(one), state, found)  # type: ignore[no-any-return,unused-ignore]
 
 
-def _scanned(stepped: Any, state: State, given: Any, active: Any, resident: Any, arrays: Any) -> Any:
-    def body(state: State, batches: Any) -> tuple[State, Any]:
-        return stepped(state, given, active, resident, batches)  # type: ignore[no-any-return]
+def _once(stepped: Any, *given: Any) -> tuple[State, Any]:
+    """Train one step and return the state and the metrics (1, rows)."""
+    state, logs = stepped(*given)
+    return state, {name: value[None] for name, value in logs.items()}
 
-    state, logs = jax.lax.scan(body, state, arrays)
-    return state, {name: values[-1] for name, values in logs.items()}
+
+def _looped(
+    stepped: Any, state: State, given: Any, active: Any, resident: Any, arrays: Any, count: Any
+) -> Any:
+    """Train `count` steps and return the state and the metrics of each step; only those steps are computed."""
+
+    def step(index: Any, state: State) -> tuple[State, Any]:
+        batches = tuple(array[index] for array in arrays)
+        return stepped(state, given, active[index], resident, batches)  # type: ignore[no-any-return]
+
+    def body(index: Any, carried: tuple[State, Any]) -> tuple[State, Any]:
+        state, logs = carried
+        state, new = step(index, state)
+        return state, jax.tree.map(lambda kept, one: kept.at[index].set(one), logs, new)
+
+    logs = jax.tree.map(
+        lambda one: jnp.zeros((len(active), *one.shape), one.dtype), jax.eval_shape(step, 0, state)[1]
+    )
+    return jax.lax.fori_loop(0, count, body, (state, logs))

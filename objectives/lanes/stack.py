@@ -15,10 +15,25 @@ from numpy.typing import NDArray
 
 from objectives.backend.jax_steps import State
 from objectives.lanes.program import LaneProgram
-from objectives.lanes.work import Chunk, Slot
+from objectives.lanes.work import NextBatch, Slot
 
-Chosen = Sequence[tuple[Slot, Chunk]]
-"""Lanes that have a batch, with their batches."""
+Chosen = Sequence[tuple[Slot, Sequence[NextBatch]]]
+"""Lanes that have a batch, with their next batches."""
+
+
+LEAST_FULL = 0.75
+"""Least share of the batches that a call of several steps computes which have to be those of a trial."""
+
+
+def steps_of_call(lefts: Sequence[int], most: int) -> int:
+    """Return how many steps one call trains, where lanes have so many batches left.
+
+    Lanes with fewer wait until its end: not all have to have as many, or the lanes near the end of an epoch would make
+    all others train by single steps.
+    """
+    longest = min(most, max(lefts))
+    full = (sum(min(left, count) for left in lefts) / (count * len(lefts)) for count in range(1, longest + 1))
+    return max(1, sum(share >= LEAST_FULL for share in full))
 
 
 class Stack:
@@ -88,26 +103,29 @@ class Stack:
             self._program.reset(slot.row)
             slot.row = None
 
-    def train(self, chosen: Chosen, count: int) -> Mapping[str, Any]:
-        """Begin to train the next `count` batches of these lanes; return the metrics of all rows (rows,) to be.
+    def train(self, chosen: Chosen, count: int, room: int) -> Mapping[str, Any]:
+        """Begin to train the next `count` batches of these lanes, or all of those that have fewer, in one call.
 
-        Several are one call of the program.
+        The program is compiled for a number of steps, `room`. Returned are the metrics of all steps and rows
+        (steps, rows) to be.
         """
         width = self._program.width
-        active = np.zeros(width, bool)
-        active[[slot.row for slot, _ in chosen if slot.row is not None]] = True
-        steps = [_batches(chosen, step, width) for step in range(count)]
+        active = np.zeros((room, width), bool)
+        for slot, batches in chosen:
+            active[: min(count, len(batches)), slot.row] = True
+        arrays = _stacked(chosen, count, room, width)
         began_at = time.perf_counter()
-        if count == 1:
-            logs = self._program.train(active, steps[0])
+        if room == 1:
+            logs = self._program.train(active[0], [array[0] for array in arrays])
         else:
-            logs = self._program.train_block(active, [np.stack(each) for each in zip(*steps, strict=True)])
+            logs = self._program.train_block(active, count, arrays)
         # A call returns once it is compiled, before it is computed.
         self._compiled.setdefault(width, time.perf_counter() - began_at)
         self.computed += count * width
-        for slot, chunk in chosen:
+        for slot, batches in chosen:
             assert slot.row is not None
-            chunk.done, chunk.row = chunk.done + count, slot.row
+            for step, (chunk, index) in enumerate(batches[:count]):
+                chunk.done, chunk.place = index + 1, (step, slot.row)
         return logs
 
     def note_waste(self, trials: int, seconds: float) -> None:
@@ -117,13 +135,14 @@ class Stack:
             self._wasted += seconds * (1 - wanted / self._program.width)
 
 
-def _batches(chosen: Chosen, step: int, width: int) -> list[NDArray[Any]]:
-    """Return the arrays of a batch of each row (rows, batch, …), `step` after the next one; zeros for empty rows."""
+def _stacked(chosen: Chosen, count: int, room: int, width: int) -> list[NDArray[Any]]:
+    """Return the arrays of the next batches (room, rows, batch, …); zeros where a row has none."""
     found = []
-    for position, model in enumerate(chosen[0][1].arrays):
+    for position, model in enumerate(chosen[0][1][0][0].arrays):
         # New ones each time: the device may read them from the host's memory.
-        array = np.zeros((width, *model.shape[1:]), model.dtype)
-        for slot, chunk in chosen:
-            array[slot.row] = chunk.arrays[position][chunk.done + step]
+        array = np.zeros((room, width, *model.shape[1:]), model.dtype)
+        for slot, batches in chosen:
+            for step, (chunk, index) in enumerate(batches[:count]):
+                array[step, slot.row] = chunk.arrays[position][index]
         found.append(array)
     return found

@@ -138,14 +138,16 @@ def _alone(probe: Probe) -> tuple[Callable[[], object], int]:
 def _in_lanes(probe: Probe, width: int) -> tuple[Callable[[], object], int]:
     """Return a call of the program of lanes as the executor calls it, and its number of images."""
     program = LaneProgram(probe.make(), probe.targets, probe.batch, probe.resident, width)
-    active = np.ones(width, bool)
     count = BLOCK_STEPS if jax.default_backend() != "cpu" else 1
+    active = np.ones((count, width), bool)
     chosen = [np.resize(array, (count, *array.shape[1:])) for array in probe.arrays]
     if count == 1:
         one = [np.stack([array[0]] * width) for array in chosen]
-        return lambda: jax.block_until_ready(program.train(active, one)), width * probe.batch_size
+        return lambda: jax.block_until_ready(program.train(active[0], one)), width * probe.batch_size
     block = [np.stack([array] * width, axis=1) for array in chosen]
-    return lambda: jax.block_until_ready(program.train_block(active, block)), count * width * probe.batch_size
+    return lambda: jax.block_until_ready(
+        program.train_block(active, count, block)
+    ), count * width * probe.batch_size
 
 
 class _EnoughError(Exception):

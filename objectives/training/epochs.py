@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
@@ -40,6 +40,17 @@ def progress_of(run: Run, epoch: int) -> Progress:
     return Progress(epoch=epoch, place=epoch - begun, length=last - begun)
 
 
+@dataclass
+class Pace:
+    """The number of batches of the next chunk, from epoch to epoch: the first chunk of a run has one."""
+
+    size: int = 1
+
+    def note(self, batches: int, seconds: float) -> None:
+        """Note the time that a chunk took."""
+        self.size = max(1, min(2 * self.size, CHUNK_STEPS, int(CHUNK_SECONDS * batches / seconds)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """The parts of a run that train and validate a compiled model for one epoch."""
@@ -58,6 +69,7 @@ class Training:
     advance: batches.Advance
     forward: evaluation.Forward
     averages: AveragedWeights
+    pace: Pace = field(default_factory=Pace)
 
     def restarted(self, optimizer: keras.optimizers.Optimizer) -> Training:
         """Return the training of the same weights with a new optimizer.
@@ -107,10 +119,10 @@ class Training:
         progress = progress_of(run, epoch)
         steps = len(order) // batch_size
         begun: deque[tuple[range, Mapping[str, float]]] = deque()
-        next_step, size, began_at = 0, 1, time.perf_counter()
+        next_step, began_at = 0, time.perf_counter()
         while next_step < steps or begun:
             if next_step < steps:
-                chunk = range(next_step, min(next_step + size, steps))
+                chunk = range(next_step, min(next_step + self.pace.size, steps))
                 chosen = order[chunk.start * batch_size : chunk.stop * batch_size].reshape(-1, batch_size)
                 generators = [np.random.default_rng([run.seed, epoch, step]) for step in chunk]
                 begun.append((chunk, self.advance(chosen, generators, progress)))
@@ -122,8 +134,8 @@ class Training:
             _must_be_finite(metrics["loss"], f"loss of epoch {epoch}, batch {done} of {steps}")
             completed = fold * steps + done
             run.tick(completed, len(self.parts) * steps, completed * batch_size)
-            seconds_per_step, began_at = (time.perf_counter() - began_at) / len(chunk), time.perf_counter()
-            size = max(1, min(2 * size, CHUNK_STEPS, int(CHUNK_SECONDS / seconds_per_step)))
+            self.pace.note(len(chunk), time.perf_counter() - began_at)
+            began_at = time.perf_counter()
         backend.current().collect(self.model)
         return {name: metrics[name] for name in ("loss", "accuracy") if name in metrics}
 

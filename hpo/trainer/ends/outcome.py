@@ -22,7 +22,7 @@ from hpo.trainer.run import TrainerRun
 from objectives import values
 from objectives.backend import is_disk_full, is_out_of_memory, may_be_out_of_memory
 from objectives.base import Objective, Params
-from objectives.errors import DivergedError, Infeasible, SharedFailureError
+from objectives.errors import DivergedError, Infeasible, LaneEndedError, SharedFailureError
 from objectives.runs.figures import ConstraintViolatedError
 from objectives.spaces.choices import declared
 
@@ -53,6 +53,8 @@ def outcome_of(
             # In the log of each of them.
             run.log(message_of(exc))
             return Finished(Outcome.PREEMPTED, message_of(exc), shared=True)
+        if isinstance(exc, LaneEndedError):
+            return Finished(Outcome.PREEMPTED)
         failure = _failed(exc, run)
         # Code after a loop that was ended early may find something missing, and the trial is decided.
         excused = run.ended_early or failure.outcome is Outcome.BUG

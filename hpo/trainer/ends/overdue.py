@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Generic
 
 from hpo.outcomes import Outcome
 from hpo.trainer.ends.shared_ends import SharedEnds
 from hpo.trainer.pool import TrainerPool
-from hpo.trainer.workload import R, Workload
+from hpo.trainer.workload import R, SupervisedRun, Workload
 
 log = logging.getLogger(__name__)
 
 ENDING_SECONDS = 10.0
 """Longest time of a trainer without an epoch to train: code after its loop, threads and exit handlers may block."""
+
+
+def report_overdue(runs: Iterable[SupervisedRun], seconds: float) -> None:
+    """Log the runs that a shutdown ends after so many seconds, unless it was to end them at once."""
+    for run in runs if seconds >= 1.0 else ():
+        log.warning(
+            f"has not ended {seconds:.0f} s after it was asked to: its process is killed, and it resumes from its last"
+            " checkpoint",
+            extra=run.context,
+        )
 
 
 class OverdueTrainers(Generic[R]):

@@ -7,6 +7,7 @@ closes its pipe. The process ends with its agent, or is killed by it.
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import queue
 import signal
@@ -14,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -37,7 +39,11 @@ from objectives.base import Objective
 from objectives.keras_objective import KerasObjective
 
 MOST_GROWTH_BYTES = 2**30
-"""Growth of the private memory since the end of the first attempt with which a host retires."""
+MOST_GROWTH_BYTES_PER_LANE = 2**28
+"""Growth of the private memory with which a host retires, since as many attempts have ended as it has lanes.
+
+The larger of both counts. Lanes of as many shapes have as many programs in use, and none of them is lost memory.
+"""
 
 ATTEMPTS_PER_LANE = 100
 """Number of attempts for each lane after which a host retires, whatever its memory is."""
@@ -89,6 +95,7 @@ class LaneHost:
         self._sending = threading.Lock()
         self._threads: dict[int, threading.Thread] = {}
         self._questions: queue.SimpleQueue[Ask] = queue.SimpleQueue()
+        self._counting = threading.Lock()
         self._attempts = 0
         self._memory = 0
         self._objective: Objective | None = None
@@ -168,17 +175,19 @@ class LaneHost:
         """
         start: Start = connection.recv()
         pipe = TrainerPipe(connection)
+        ended: Future[None] = Future()
         with ExitStack() as stack:
             try:
                 log = stack.enter_context(self._output.to(start.log))
             except OSError as exc:
                 finished = no_log(start.log, exc)
             else:
-                place = self._place(train, start)
-                finished = self._outcome(start, place, connection, pipe, log, left)
+                place = self._place(train, start, ended)
+                run = functools.partial(LaneRun, pipe, start, log, ended)
+                finished = self._outcome(start, place, connection, pipe, run, left)
         pipe.send(finished)
 
-    def _place(self, train: Train, start: Start) -> AbstractContextManager[object]:
+    def _place(self, train: Train, start: Start, ended: Future[None]) -> AbstractContextManager[object]:
         if self._objective is None:
             return nullcontext()
         try:
@@ -189,7 +198,7 @@ class LaneHost:
         except BaseException:  # noqa: BLE001 - user code may raise anything
             return nullcontext()
         self._send(Placed(train.number, shape))
-        return self._places.lane(shape, train.lane)
+        return self._places.lane(shape, train.lane, ended)
 
     def _outcome(
         self,
@@ -197,12 +206,12 @@ class LaneHost:
         place: AbstractContextManager[object],
         connection: Connection,
         pipe: TrainerPipe,
-        log: int,
+        make_run: Callable[[], LaneRun],
         left: threading.Event,
     ) -> Finished:
         """Train from the last checkpoint, if there is one, until the trial or the attempt ends."""
         try:
-            run = LaneRun(pipe, start, log)
+            run = make_run()
             pipe.send(Started(os.getpid(), len(run.history), run.history))
             threading.Thread(
                 target=_listen, args=(run, connection, left), name="listener", daemon=True
@@ -225,12 +234,23 @@ class LaneHost:
         return copy.copy(self._objective)
 
     def _retires(self) -> bool:
-        with self._sending:
+        """Count an attempt that has ended; return whether the process is to be replaced.
+
+        Its other attempts then end after their epochs, and resume in the next one.
+        """
+        with self._counting:
             self._attempts += 1
-            memory = private_bytes() if sys.platform.startswith("linux") else 0
-            self._memory = self._memory or memory
-            grown = memory - self._memory > MOST_GROWTH_BYTES
-            return grown or self._attempts >= ATTEMPTS_PER_LANE * self._lanes
+            if self._attempts <= self._lanes:
+                self._memory = _memory()
+            limit = self._memory + max(MOST_GROWTH_BYTES, self._lanes * MOST_GROWTH_BYTES_PER_LANE)
+            if _memory() > limit:
+                # What is kept for trials to come may be all of it.
+                self._places.drop_idle()
+            return _memory() > limit or self._attempts >= ATTEMPTS_PER_LANE * self._lanes
+
+
+def _memory() -> int:
+    return private_bytes() if sys.platform.startswith("linux") else 0
 
 
 def _listen(run: LaneRun, connection: Connection, left: threading.Event) -> None:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 from hpo.trainer.ends.exits import Blame, Event, SpawnFailed, TrainerExited
 from hpo.trainer.lanes.messages import Freed, FromHost, Placed, Refused, Shape
-from hpo.trainer.lanes.pooled_host import END_SECONDS, LaneAttempt, PooledHost
+from hpo.trainer.lanes.pooled_host import LaneAttempt, PooledHost
 from hpo.trainer.lanes.shapes import Shapes
 from hpo.trainer.messages import Finished, Start, ToTrainer
 from hpo.trainer.template.messages import Fork
@@ -43,6 +43,8 @@ class LaneHosts:
         self._numbers = count()
         self._hosts: dict[int, PooledHost] = {}
         self.shapes = Shapes()
+        self.hung_seconds = 0.0
+        """Time of silence after which an attempt counts as hung."""
 
     def ask(self, params: Params, epochs: int | None) -> None:
         """Ask a host for the shape of a configuration, if there is one."""
@@ -75,6 +77,11 @@ class LaneHosts:
     def busy(self) -> frozenset[int]:
         """Slots with an attempt."""
         return frozenset(slot for host in self.processes for slot in host.attempts)
+
+    @property
+    def retiring(self) -> frozenset[int]:
+        """Slots with an attempt whose process gets no further one."""
+        return frozenset(slot for host in self.processes if host.retires for slot in host.attempts)
 
     @property
     def waits(self) -> bool:
@@ -132,7 +139,7 @@ class LaneHosts:
     def kill(self, slot: int) -> None:
         """End the attempt of a slot, if there is one; no event follows."""
         if (host := self._host_of(slot)) is not None:
-            host.end(slot, killed=True)
+            host.end(slot, hung_seconds=self.hung_seconds)
 
     def close(self) -> None:
         """Kill all hosts at once."""
@@ -160,7 +167,7 @@ class LaneHosts:
         for message in attempt.receive():
             self._emit(slot, message)
             if isinstance(message, Finished):
-                host.end(slot, killed=False)
+                host.end(slot)
                 return
 
     def _on_message(self, host: PooledHost, message: FromHost) -> None:
@@ -210,8 +217,8 @@ class LaneHosts:
             if late and not host.killed and host.pid is not None:
                 host.killed = True
                 log.warning(
-                    f"a trial has not left its lane {END_SECONDS:.0f} s after it was ended: the process of its lanes is"
-                    " killed, and its other trials resume from their checkpoints"
+                    "a trial that was ended has not left its lane in time: the process of its lanes is killed, and its"
+                    " other trials resume from their checkpoints"
                 )
                 host.kill()
             if host.retires and not host.attempts and not host.leaving:

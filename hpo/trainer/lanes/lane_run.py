@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 from hpo.outcomes import Outcome
@@ -9,25 +10,24 @@ from hpo.trainer.messages import Finished, Start
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.run import TrainerRun
 from objectives.base import State
-
-
-class LaneClosedError(BaseException):
-    """The agent has ended the attempt of a lane: not an `Exception`, which code of an objective may catch."""
+from objectives.errors import LaneEndedError
 
 
 class LaneRun(TrainerRun):
     """A `TrainerRun` of one of several attempts of a process."""
 
-    def __init__(self, pipe: TrainerPipe, start: Start, errors_to: int) -> None:
-        """`errors_to` is the descriptor of the attempt's log."""
-        self.closed = False
-        """Whether the agent has closed the pipe: the attempt is to end, and leaves nothing behind."""
+    def __init__(self, pipe: TrainerPipe, start: Start, errors_to: int, ended: Future[None]) -> None:
+        """`errors_to` is the descriptor of the attempt's log.
+
+        `ended` is given a result when the agent has closed the pipe: the attempt is to end, and leaves nothing behind.
+        """
+        self._ended = ended
         super().__init__(pipe, start)
         self.errors_to = errors_to
 
     def _check_open(self) -> None:
-        if self.closed:
-            raise LaneClosedError
+        if self._ended.done():
+            raise LaneEndedError
 
     def tick(self, done: int, total: int, images: int = 0) -> None:
         self._check_open()
@@ -55,11 +55,11 @@ class LaneRun(TrainerRun):
         super()._keep_attribute(name, value)
 
     def save_outcome(self, finished: Finished) -> None:
-        if not self.closed:
+        if not self._ended.done():
             super().save_outcome(finished)
 
     def _on_closed(self) -> None:
         with self._received:
-            self.closed = True
+            self._ended.set_result(None)
             self.stop_outcome = self.stop_outcome or Outcome.PREEMPTED
             self._received.notify_all()

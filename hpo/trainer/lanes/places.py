@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -15,6 +17,10 @@ class NotInLanesError(Exception):
 class Places(Protocol):
     """Lanes of a process by the shapes of what they train."""
 
+    def drop_idle(self) -> None:
+        """Give back the memory of what is kept for attempts to come."""
+        ...
+
     def announced(self, index: int) -> AbstractContextManager[object]:
         """Return the context of an attempt that will enter a lane, if it trains: programs are compiled for it, too."""
         ...
@@ -27,9 +33,10 @@ class Places(Protocol):
         """
         ...
 
-    def lane(self, shape: str, index: int) -> AbstractContextManager[object]:
+    def lane(self, shape: str, index: int, ended: Future[None]) -> AbstractContextManager[object]:
         """Return the context in which the thread of a lane trains a configuration of this shape.
 
+        Once `ended` has a result, the attempt is to leave it, also while it waits for something to be compiled.
         It raises a SharedFailureError if what the lanes of this shape share has failed.
         """
         ...
@@ -38,11 +45,19 @@ class Places(Protocol):
 class Threads:
     """Lanes that are threads only, of objectives that need no program."""
 
+    def drop_idle(self) -> None:
+        gc.collect()
+
     def announced(self, index: int) -> AbstractContextManager[object]:  # noqa: ARG002
         return nullcontext()
 
     def shape(self, objective: Objective, params: Params, epochs: int | None) -> str:  # noqa: ARG002 - as any places
         return "any"
 
-    def lane(self, shape: str, index: int) -> AbstractContextManager[object]:  # noqa: ARG002
+    def lane(
+        self,
+        shape: str,  # noqa: ARG002
+        index: int,  # noqa: ARG002
+        ended: Future[None],  # noqa: ARG002
+    ) -> AbstractContextManager[object]:
         return nullcontext()

@@ -18,9 +18,10 @@ from hpo.trainer.pooled_process import PooledProcess
 from hpo.trainer.pooled_trainer import unreadable
 
 END_SECONDS = 10.0
-"""Longest time in which a lane leaves an attempt that was ended; then its host is killed, and all lanes with it.
+"""Time in which a lane leaves an attempt that was ended; then its host is killed, and all lanes with it.
 
-A lane notices it at its next step, chunk of steps, or report.
+A lane notices it where it waits for others, and at its next chunk of steps or report. What it compiles or builds itself
+is not interrupted: one that was ended before its silence counts as a hang gets the rest of that time, too.
 """
 
 
@@ -33,6 +34,8 @@ class LaneAttempt:
     start: Start
     begun: bool = False
     """Whether it has reported that it runs."""
+    heard_at: float = field(default_factory=time.monotonic)
+    """Monotonic time of its last message, or of its start."""
     ends_by: float = math.inf
     """Monotonic time by which it is to leave its lane, because it has ended here."""
     killed: bool = False
@@ -48,6 +51,7 @@ class LaneAttempt:
         try:
             for content in self._messages.read():
                 message = decode_of_trainer(content)
+                self.heard_at = time.monotonic()
                 self.begun = self.begun or isinstance(message, Started)
                 yield message
         except (EOFError, OSError):
@@ -119,10 +123,15 @@ class PooledHost(PooledProcess):
                     return slot
         return None
 
-    def end(self, slot: int, *, killed: bool) -> None:
-        """Close the pipe of an attempt, which then leaves its lane."""
+    def end(self, slot: int, *, hung_seconds: float | None = None) -> None:
+        """Close the pipe of an attempt, which then leaves its lane.
+
+        `hung_seconds`, for one without an outcome: the time of silence after which it would have counted as hung.
+        """
         attempt = self.attempts.pop(slot)
-        attempt.killed, attempt.ends_by = killed, time.monotonic() + END_SECONDS
+        attempt.killed, attempt.ends_by = hung_seconds is not None, time.monotonic() + END_SECONDS
+        if hung_seconds is not None:
+            attempt.ends_by = max(attempt.ends_by, attempt.heard_at + hung_seconds)
         attempt.close()
         if not any(attempt is queued for queued, _, _ in self._queue):
             self.leaving[slot] = attempt

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -59,14 +61,14 @@ class Programs(Places):
         except NotLanedError as exc:
             raise NotInLanesError(str(exc)) from exc
 
-    def lane(self, shape: str, index: int) -> AbstractContextManager[object]:
-        return self._lane(shape, index)
+    def lane(self, shape: str, index: int, ended: Future[None]) -> AbstractContextManager[object]:
+        return self._lane(shape, index, ended)
 
     @contextmanager
-    def _lane(self, shape: str, index: int) -> Iterator[None]:
+    def _lane(self, shape: str, index: int, ended: Future[None]) -> Iterator[None]:
         program = self._enter(shape)
         try:
-            with program.lanes.lane(index):
+            with program.lanes.lane(index, ended):
                 self._announced.discard(index)
                 yield
         except LanesClosedError as exc:
@@ -100,9 +102,15 @@ class Programs(Places):
             self._trials += 1
             dropped = self._idle(MOST_IDLE)
             found = self._programs[shape]
-        for one in dropped:
-            one.lanes.close()
+        if dropped:
+            # One of them may be compiling for a trial that has been ended, and this attempt does not wait for it.
+            threading.Thread(target=_close, args=(dropped,), name="closing", daemon=True).start()
         return found
+
+    def drop_idle(self) -> None:
+        with self._changing:
+            dropped = self._idle(0)
+        _close(dropped)
 
     def _idle(self, kept: int) -> list[_Program]:
         """Remove and return the programs without a trial, but for some that were used last."""
@@ -122,6 +130,13 @@ class Programs(Places):
                 program.shared = bool(dropped) or (self._trials if wants_memory else program.trials) > 1
                 if self._programs.get(shape) is program:
                     del self._programs[shape]
-        for one in (program, *dropped):
-            one.lanes.close()
+        _close([program, *dropped])
         return program.shared
+
+
+def _close(programs: list[_Program]) -> None:
+    """End programs and give their memory back: models refer to themselves, so nothing else would soon."""
+    for one in programs:
+        one.lanes.close()
+    programs.clear()
+    gc.collect()

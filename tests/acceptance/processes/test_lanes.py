@@ -157,6 +157,7 @@ def test_killed_attempt_leaves_its_lane_to_another_and_its_neighbours_alone(lane
     assert 0 not in lanes.pool.free_slots(), "its lane is not free yet"
     lanes.wait_for(lambda: 0 in lanes.pool.free_slots())
     assert not lanes.of(0, Finished)
+    assert "Traceback" not in lanes.log("killed")
     assert not (lanes.folder / "trial-killed").exists() or not list((lanes.folder / "trial-killed").iterdir())
     lanes.start(0, "after")
     assert lanes.pid(0) == pid

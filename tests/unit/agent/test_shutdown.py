@@ -132,3 +132,17 @@ def test_prefetched_trials_are_released_at_a_shutdown(world: World) -> None:
     world.prefetching_agent().run()
     assert world.attempts == [Outcome.RELEASED] * 2
     assert len(world.pool.starts) == 1
+
+
+def test_trials_of_a_process_that_is_to_be_replaced_end_after_their_epoch_and_resume(world: World) -> None:
+    world.pool.scripts = [events(Started(1, 0))]
+
+    def retire() -> None:
+        # The next attempt has another process.
+        world.pool.lanes.retiring = frozenset({0} if len(world.pool.starts) == 1 else ())
+
+    world.pool.on_wait = retire
+    assert world.run() is ExitCode.DONE
+    assert world.pool.sent.count((0, Command.PREEMPT)) == 1
+    assert world.attempts == [Outcome.RELEASED, Outcome.COMPLETE]
+    assert world.outcomes == [Outcome.COMPLETE]

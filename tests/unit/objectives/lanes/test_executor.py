@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from objectives import backend
 if backend.name() != "jax":
     pytest.skip("lanes need JAX: KERAS_BACKEND=jax", allow_module_level=True)
 
+from objectives.errors import LaneEndedError
 from objectives.lanes import executor as executor_module
 from objectives.lanes.executor import Executor
-from objectives.lanes.stack import Stack
+from objectives.lanes.stack import Stack, steps_of_call
 from objectives.lanes.work import Chunk, LanesClosedError, Slot
 
 
@@ -25,6 +27,8 @@ class FakeProgram:
         self.sums = np.zeros(1)
         self.trained: list[list[int]] = []
         self.widths: list[int] = []
+        self.blocks: list[list[int]] = []
+        """Number of batches of each row in each call of several steps."""
         self.fails: Exception | None = None
         self.hold: threading.Event | None = None
         self.begun = threading.Event()
@@ -43,7 +47,13 @@ class FakeProgram:
         self.widths.append(self.width)
         self.trained.append(np.flatnonzero(active).tolist())
         self.sums = self.sums + np.where(active, arrays[0][:, 0], 0)
-        return {"loss": self.sums}
+        return {"loss": self.sums[None]}
+
+    def train_block(self, active, count, arrays):
+        assert len(active) == len(arrays[0]) >= count
+        self.blocks.append(active[:count].sum(0).tolist())
+        losses = [self.train(active[step], [arrays[0][step]])["loss"] for step in range(count)]
+        return {"loss": np.concatenate([*losses, np.full((len(active) - count, self.width), np.nan)])}
 
     def resize(self, width, kept):
         self.sums = np.concatenate([self.sums[list(kept)], np.zeros(width - len(kept))])
@@ -73,7 +83,7 @@ def executor(program):
 
 
 def _loss(chunk: Chunk) -> float:
-    return float(chunk.metrics.result(30)["loss"][chunk.row])
+    return float(chunk.metrics.result(30)["loss"][chunk.place])
 
 
 def _submit(executor: Executor, lane: int, batches: list[float], state: float = 0.0) -> Chunk:
@@ -91,6 +101,56 @@ def test_lanes_of_different_lengths_share_their_steps(executor, program):
     assert executor.collect(executor.slots[2]) is None, "its state is in the model again"
     assert [0] in program.trained, "a lane is not held up by one that has no batch"
     assert [0, 1] in program.trained
+
+
+def test_block_takes_what_each_lane_has_from_as_many_chunks_as_that_takes(executor, program):
+    executor.blocks = True
+    program.hold = threading.Event()
+    first = _submit(executor, 0, [1])
+    assert program.begun.wait(30)
+    # Queued while the first call is computed: eight batches, seven in three chunks, and six in two.
+    chunks = [
+        _submit(executor, 0, [1] * 8),
+        *(_submit(executor, 1, batches, state=100) for batches in ([1, 2], [3], [4] * 4)),
+        *(_submit(executor, 2, batches, state=200) for batches in ([10] * 5, [5])),
+    ]
+    program.hold.set()
+    assert _loss(first) == 1
+    assert [_loss(one) for one in chunks] == [9, 103, 106, 122, 250, 255]
+    assert program.blocks == [[1], [8, 7, 6]]
+    assert (executor.calls, executor.steps, executor.trained) == (2, 9, 22)
+    assert [executor.collect(slot) for slot in executor.slots] == [9, 122, 255]
+
+
+@pytest.mark.parametrize(
+    ("lefts", "steps"),
+    [([8, 8, 8], 8), ([1], 1), ([3], 3), ([1, 8, 8, 8], 8), ([1, 1, 8, 8], 2), ([1, 8], 2), ([2, 8], 4)],
+)
+def test_call_has_as_many_steps_as_leave_a_quarter_of_its_batches_empty(lefts, steps):
+    assert steps_of_call(lefts, 8) == steps
+
+
+def test_ended_lane_leaves_while_the_program_compiles_and_the_others_go_on(executor, program):
+    program.hold = threading.Event()
+    slot, ended = executor.slots[0], Future()
+    executor.enter(slot, ended)
+    executor.enter(executor.slots[1])
+    ill, other = _submit(executor, 0, [1]), _submit(executor, 1, [10])
+    assert program.begun.wait(30)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(slot.wait, ill.metrics)
+        ended.set_result(None)
+        with pytest.raises(LaneEndedError):
+            waiting.result(30)
+    with pytest.raises(LaneEndedError):
+        _submit(executor, 0, [1])
+    executor.release(slot)
+    # The next trial has the lane before the program is compiled.
+    executor.enter(slot)
+    after = _submit(executor, 0, [5], state=100)
+    assert not other.metrics.done()
+    program.hold.set()
+    assert [_loss(other), _loss(after)] == [10, 105]
 
 
 def test_lane_that_does_not_come_back_holds_up_no_other(executor):
@@ -177,5 +237,5 @@ def test_trials_that_begin_at_once_share_one_compilation(executor, program, monk
     assert not program.begun.wait(0.1), "it waits for further trials"
     executor.enter(executor.slots[2])
     # Now all lanes have one: at once, long before the time is over.
-    assert float(first.metrics.result(10)["loss"][first.row]) == 1
+    assert float(first.metrics.result(10)["loss"][first.place]) == 1
     assert program.widths == [3]

@@ -114,12 +114,29 @@ def test_host_whose_attempt_does_not_end_is_killed_and_the_others_are_not_blamed
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pooled_host, "END_SECONDS", -1.0)
+    lanes.host.pool.lanes.hung_seconds = -1.0
     lanes.host.pool.kill(0)
     assert lanes.host.events() == []
     assert lanes.host.killed == [10]
     ((slot, exited),) = lanes.host.events(Exited(10, -9))
     assert (slot, exited.blame) == (1, Blame.NONE)
     assert lanes.host.pool.free_slots() == [0, 1]
+
+
+def test_attempt_that_is_killed_while_it_compiles_has_as_long_to_leave_as_it_may_be_silent(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pooled_host, "END_SECONDS", -1.0)
+    lanes.host.pool.lanes.hung_seconds = 60.0
+    lanes.host.pool.kill(0)
+    assert lanes.host.events() == []
+    assert lanes.host.killed == []
+    # One that has been silent for as long was killed because of that.
+    (host,) = lanes.host.pool.lanes.processes
+    host.attempts[1].heard_at -= 60.0
+    lanes.host.pool.kill(1)
+    assert lanes.host.events() == []
+    assert lanes.host.killed == [10]
 
 
 @pytest.mark.parametrize(("others", "blame"), [(True, Blame.SHARED), (False, Blame.OWN)])
@@ -181,6 +198,7 @@ def test_host_that_retires_ends_with_its_last_attempt(lanes: Lanes) -> None:
     lanes.pipes[0].send_bytes(encode(DONE))
     assert lanes.say(Freed(lanes.numbers[0], retires=True)) == [(0, DONE)]
     assert pool.free_slots() == []
+    assert pool.lanes.retiring == {1}
     lanes.pipes[1].send_bytes(encode(DONE))
     assert lanes.say(Freed(lanes.numbers[1])) == [(1, DONE)]
     assert pool.free_slots() == [0, 1]

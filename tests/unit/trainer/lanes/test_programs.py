@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -34,19 +34,19 @@ def programs() -> Programs:
 
 
 def fail(programs: Programs, shape: str, index: int, error: BaseException) -> None:
-    with programs.lane(shape, index):
+    with programs.lane(shape, index, Future()):
         raise error
 
 
 def enter(programs: Programs, shape: str, index: int) -> None:
-    with programs.lane(shape, index):
+    with programs.lane(shape, index, Future()):
         pass
 
 
 @pytest.mark.parametrize("other", ["small", "large"])
 def test_want_of_memory_is_that_of_all_trials_of_the_process(programs: Programs, other: str) -> None:
     error = RuntimeError(NO_MEMORY)
-    with programs.lane(other, 1), pytest.raises(SharedFailureError, match="Out of memory") as found:
+    with programs.lane(other, 1, Future()), pytest.raises(SharedFailureError, match="Out of memory") as found:
         fail(programs, "small", 0, error)
     assert found.value.__cause__ is error
 
@@ -58,7 +58,7 @@ def test_trials_of_a_program_without_memory_end_with_it_and_later_ones_get_anoth
     monkeypatch.setattr(Lanes, "close", lambda _: closed.set())
 
     def train() -> None:
-        with programs.lane("small", 1):
+        with programs.lane("small", 1, Future()):
             entered.set()
             assert closed.wait(10.0)
             assert replaced.wait(10.0)
@@ -88,7 +88,7 @@ def test_want_of_memory_of_a_trial_without_others_is_its_own(
 
 
 def test_programs_that_are_kept_are_closed_before_a_trial_is_at_fault(programs: Programs) -> None:
-    with programs.lane("large", 0):
+    with programs.lane("large", 0, Future()):
         pass
     with pytest.raises(SharedFailureError, match="Out of memory"):
         fail(programs, "small", 0, RuntimeError(NO_MEMORY))
@@ -98,8 +98,8 @@ def test_programs_that_are_kept_are_closed_before_a_trial_is_at_fault(programs: 
 
 @pytest.mark.parametrize("error", [ValueError("no such layer"), SystemExit(3), Odd()])
 def test_other_errors_end_their_trial_alone(programs: Programs, error: BaseException) -> None:
-    with programs.lane("small", 1):
+    with programs.lane("small", 1, Future()):
         with pytest.raises(type(error)):
             fail(programs, "small", 0, error)
-        with programs.lane("small", 0):
+        with programs.lane("small", 0, Future()):
             pass
