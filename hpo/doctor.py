@@ -34,7 +34,6 @@ Result = Literal["ok", "warn", "fail"]
 _GIB = 1024**3
 _LEAST_DISK, _GOOD_DISK = 1 * _GIB, 5 * _GIB
 _LEAST_MEMORY = 2 * _GIB
-_STORAGE_SECONDS = 2.0
 _PACKAGES = ("hpo-service", "optuna", "keras", "tensorflow", "numpy", "sqlalchemy", "psycopg2-binary")
 
 _CACHED = {"cifar10": "cifar-10-batches-py*"}
@@ -117,7 +116,7 @@ def _storage(settings: Settings) -> Check:
     from storage.engine import open_database, server_version
 
     try:
-        with open_database(settings.storage, settings.home, wait_seconds=_STORAGE_SECONDS) as database:
+        with open_database(settings.storage, settings.home) as database:
             server, known = database.transaction(lambda c: (server_version(c), len(studies.names(c))))
             kind = f"embedded in {settings.home}" if database.embedded else database.shown
     except HpoError as error:

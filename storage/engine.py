@@ -32,6 +32,7 @@ from storage.connection.retry import (
     is_transient,
     short_reason,
     sqlstate,
+    will_answer,
 )
 from storage.connection.url import (
     CONNECT_SECONDS,
@@ -63,6 +64,12 @@ _FACTS = text(
     "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), pg_backend_pid(),"
     " current_setting('transaction_read_only')::bool"
 )
+
+ANSWER_SECONDS = 1.0
+"""Seconds for which a command that does not train tries to reach a server: a user waits for its answer."""
+
+STARTUP_SECONDS = 10.0
+"""Seconds that a server has to start: next to a command that trains, or once it answers that it is starting."""
 
 SILENT_SECONDS = STATEMENT_SECONDS + 15.0
 """Seconds until a connection counts as dead: the server itself ends a statement earlier."""
@@ -191,9 +198,17 @@ class Database:
 
 
 def open_database(
-    url: str | None, home: Path, *, wait_seconds: float = 10.0, migrate: bool = True
+    url: str | None,
+    home: Path,
+    *,
+    wait_seconds: float | None = None,
+    migrate: bool = True,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> Database:
     """Open the database that `url` names, or the embedded one of `home`, and bring its tables up to date.
+
+    A server that cannot be reached is tried again for `wait_seconds`, by default ANSWER_SECONDS; one that is embedded,
+    starting or shutting down for STARTUP_SECONDS at least. `on_wait` is called once, with the reason, before the wait.
 
     Raises StorageUrlError, StorageUnreachableError, EmbeddedServerError or SchemaTooNewError.
     """
@@ -209,9 +224,10 @@ def open_database(
         database = Database(parse_url(server.url), server)
     else:
         database = Database(parse_url(url))
+    seconds = ANSWER_SECONDS if wait_seconds is None else wait_seconds
     try:
-        database.watch(CONNECT_SECONDS + wait_seconds)
-        _wait_until_it_answers(database, wait_seconds)
+        database.watch(CONNECT_SECONDS + max(seconds, STARTUP_SECONDS))
+        _wait_until_it_answers(database, seconds, on_wait)
         if migrate:
             database.watch(SILENT_SECONDS + LOCK_SECONDS)
             database.retried(lambda: migrate_schema(database.engine))
@@ -222,8 +238,8 @@ def open_database(
     return database
 
 
-def _wait_until_it_answers(database: Database, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _wait_until_it_answers(database: Database, seconds: float, on_wait: Callable[[str], None]) -> None:
+    began_at, waiting = time.monotonic(), False
     while True:
         try:
             with database.engine.connect() as connection:
@@ -236,10 +252,18 @@ def _wait_until_it_answers(database: Database, seconds: float) -> None:
                 raise unsuitable_pooler(
                     database.engine.url, "statement mode, which allows no transactions"
                 ) from None
-            if not is_transient(error) or time.monotonic() >= deadline:
+            starts = database.embedded or will_answer(error)
+            patience = max(seconds, STARTUP_SECONDS) if starts else seconds
+            left = began_at + patience - time.monotonic()
+            if not is_transient(error) or left <= 0:
                 # Not `from error`: SQLAlchemy's text may contain the password.
                 raise problem from None
-        time.sleep(min(0.25, max(0.0, deadline - time.monotonic())))
+            if not waiting:
+                on_wait(
+                    f"the database at {target(database.engine.url)} does not answer ({_reason(database, error)})"
+                )
+            waiting = True
+        time.sleep(min(0.25, left))
     if pooled:
         refuse_transaction_pooling(database.engine)
     if encoding != "UTF8":
@@ -260,8 +284,7 @@ def server_version(connection: Connection) -> str:
 
 
 def _problem(database: Database, error: SQLAlchemyError) -> StorageUnreachableError:
-    url = database.engine.url
-    reason = without_secrets(short_reason(error), url)
+    url, reason = database.engine.url, _reason(database, error)
     if is_refused_by_pooler(error):
         return StorageUnreachableError(
             f"the pooler at {target(url)}, such as PgBouncer, refused the connection ({reason}): use its session mode"
@@ -273,3 +296,7 @@ def _problem(database: Database, error: SQLAlchemyError) -> StorageUnreachableEr
         else "start the server, correct --storage or HPO_STORAGE, or leave both out for the embedded one"
     )
     return StorageUnreachableError(f"the database at {target(url)} does not answer ({reason}): {remedy}")
+
+
+def _reason(database: Database, error: SQLAlchemyError) -> str:
+    return without_secrets(short_reason(error), database.engine.url)

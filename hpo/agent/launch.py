@@ -16,7 +16,7 @@ from hpo.agent.leases import LeaseRenewal
 from hpo.agent.loads import expected_load, host_data, load_of, reference_of, trials_left
 from hpo.agent.model_check import check_model, one_configuration
 from hpo.agent.next_steps import log_next_steps
-from hpo.agent.outages import training_retry
+from hpo.agent.outages import open_for_training, training_retry
 from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.store.trial_store import TrialStore
 from hpo.devices.backends import choose_backend
@@ -57,7 +57,7 @@ from objectives import loader
 from objectives.base import DataOptions
 from objectives.description import Description
 from objectives.device import Device
-from storage.engine import Database, open_database
+from storage.engine import Database
 from storage.leases import LeaseTimes
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def launch(request: LaunchRequest, settings: Settings, early: EarlyTemplate | No
         template = early.start
         if (load := expected_load(request, settings)) is not None:
             early.load(load)
-    with interruptible() as signals, open_database(settings.storage, settings.home) as database:
+    with interruptible() as signals, open_for_training(settings) as database:
         if not request.run:
             study = prepare(database, request, settings)
             log.info(f"{study.budget} trials in total, state: {study.desired_state}")
@@ -171,7 +171,7 @@ def work(request: WorkRequest, settings: Settings) -> int:
     study, options = request.study, request.agent
     set_study(study)
     parse_targets(options.log_to)
-    with interruptible() as signals, open_database(settings.storage, settings.home) as database:
+    with interruptible() as signals, open_for_training(settings) as database:
         # Raises with the nearest names if there is no such study.
         find_study(database, study)
         existing = find(database, study)

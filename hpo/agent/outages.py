@@ -1,4 +1,4 @@
-"""Outages of the database: retries while trials train, logged once."""
+"""Outages of the database: a server that starts next to its agents, and retries while trials train, logged once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from hpo.settings import Settings
 from storage.connection.retry import Retry, short_reason
+from storage.engine import STARTUP_SECONDS, Database, open_database
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +19,19 @@ PATIENCE_SECONDS = 3600.0
 
 LOG_AGAIN_SECONDS = 30.0
 """Time without a failure after which the next one is logged as another outage."""
+
+
+def open_for_training(settings: Settings) -> Database:
+    """Open the database of a command that trains: a server may start together with it, as after a power cut.
+
+    Raises:
+        HpoError: as `open_database`.
+    """
+    return open_database(settings.storage, settings.home, wait_seconds=STARTUP_SECONDS, on_wait=_log_wait)
+
+
+def _log_wait(problem: str) -> None:
+    log.warning(f"{problem}: trying again for {STARTUP_SECONDS:.0f} s")
 
 
 def training_retry(interrupted: threading.Event, on_wait: Callable[[], None] = lambda: None) -> Retry:

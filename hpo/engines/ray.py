@@ -16,7 +16,7 @@ from typing import Any
 
 from hpo.agent.launch import prepare
 from hpo.agent.next_steps import log_next_steps
-from hpo.agent.outages import training_retry
+from hpo.agent.outages import open_for_training, training_retry
 from hpo.agent.store.snapshots import StudySnapshot
 from hpo.engines.monitor import Monitor, signals
 from hpo.engines.progress_feed import ProgressFeed
@@ -32,7 +32,7 @@ from hpo.terminal.log import set_study
 from hpo.terminal.progress import open_progress
 from hpo.trackers.target import parse_targets
 from objectives import loader
-from storage.engine import Database, open_database
+from storage.engine import Database
 
 MOST_PORT = 65_535
 CONNECT_SECONDS = 5.0
@@ -78,7 +78,7 @@ def launch(request: LaunchRequest, settings: Settings) -> int:
     parse_targets(request.agent.log_to)
     ray = _ray()
     check_address(request.ray.address)
-    with open_database(settings.storage, settings.home) as database:
+    with open_for_training(settings) as database:
         study = prepare(database, request, settings)
         with _connected(ray, request.ray.address):
             agents = RayAgents(ray, commands(ray, request), environment(settings))

@@ -15,7 +15,7 @@ from hpo.agent.image_data import images_in_use
 from hpo.agent.lanes.choice import LaneChoice
 from hpo.agent.launch import loading_check
 from hpo.agent.loads import host_data
-from hpo.agent.outages import training_retry
+from hpo.agent.outages import open_for_training, training_retry
 from hpo.devices.backends import choose_backend
 from hpo.devices.provenance import backend, git_commit, hardware, objective_sha256
 from hpo.devices.slots import slots_here
@@ -50,7 +50,7 @@ from objectives import loader
 from objectives.base import DataOptions
 from objectives.description import Description
 from objectives.spaces.space import space_of
-from storage.engine import Database, open_database
+from storage.engine import Database
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def retrain(request: RetrainRequest, settings: Settings) -> int:
     check_study_name(request.study)
     set_study(request.study)
     parse_targets(request.agent.log_to)
-    with interruptible() as signals, open_database(settings.storage, settings.home) as database:
+    with interruptible() as signals, open_for_training(settings) as database:
         plan = make_plan(database, request, settings.results_dir)
         stored = plan.study.spec_json.get("backend", "") if plan.study is not None else ""
         choose_backend(request.agent.backend, stored or plan.configs[0].backend or "", request.study)

@@ -24,7 +24,7 @@ from hpo.trackers.runs import Logged, Run, news_of
 from hpo.trackers.target import MODULES, Target
 from hpo.trackers.tracker import TrackedStudy, Tracker, open_tracker
 from storage.connection.retry import Retry
-from storage.engine import Database, open_database
+from storage.engine import STARTUP_SECONDS, Database, open_database
 from storage.tracked import SessionLock
 
 STALL_SECONDS = 20.0
@@ -81,7 +81,8 @@ def _follow(target: Target, task: Mapping[str, Any], control: TextIO, messages: 
     with suppress(ImportError):
         import_module(MODULES[target.kind])
     study_id: int = task["study_id"]
-    with open_database(task["storage"], Path(task["home"]), migrate=False) as database:
+    home = Path(task["home"])
+    with open_database(task["storage"], home, wait_seconds=STARTUP_SECONDS, migrate=False) as database:
         study = read_study(database, study_id, RETRY)
         if study is None:
             return 0

@@ -49,6 +49,12 @@ _PERMANENT_TEXTS = (
     "invalid ",
     "certificate",
 )
+_STARTING_TEXTS = (
+    "is starting up",
+    "is not yet accepting connections",
+    "is in recovery mode",
+    "is shutting down",
+)
 _POOLER_TEXT = re.compile(
     r"unsupported startup parameter|command-line options|statement pooling mode", re.IGNORECASE
 )
@@ -97,6 +103,12 @@ def is_hopeless(error: BaseException) -> bool:
     """Whether connecting failed for a permanent reason, such as a wrong password."""
     message = str(_driver_error(error) or error)
     return any(permanent in message for permanent in _PERMANENT_TEXTS) or is_refused_by_pooler(error)
+
+
+def will_answer(error: BaseException) -> bool:
+    """Whether a server refused a connection because it is starting or shutting down."""
+    message = str(_driver_error(error) or error)
+    return any(starting in message for starting in _STARTING_TEXTS)
 
 
 def is_gone(error: BaseException) -> bool:

@@ -81,18 +81,19 @@ def nowhere() -> Iterator[dict[str, int]]:
 
 
 def test_unreachable_database_fails_after_timeout(service: Service, nowhere: dict[str, int]) -> None:
-    """Commands retry for ten seconds, plus five for a connection that began within them."""
+    """Commands that train retry for ten seconds, others for one, plus five for a connection that began within them."""
     commands = {}
     for why, port in nowhere.items():
         service.set(HPO_STORAGE=f"postgresql://hpo:secret@127.0.0.1:{port}/hpo")
-        for words in (LAUNCH, ("worker", "--study", "s")):
+        for words in (LAUNCH, ("worker", "--study", "s"), ("ls",)):
             commands[why, words[0]] = service.start(*words)
     # All at once, because they only wait. Without a timeout a connection takes minutes, or never ends.
     for (why, word), command in commands.items():
         ended = command.wait(60.0)
         assert ended.code == 1, (why, word)
         assert f"the database at 127.0.0.1:{nowhere[why]} does not answer" in ended.complaint(), (why, word)
-        assert "secret" not in ended.err
+        assert ("trying again for 10 s" in ended.out) == (word != "ls"), (why, word)
+        assert "secret" not in ended.err + ended.out
 
 
 def test_conflicting_option_of_existing_study_is_refused(service: Service) -> None:

@@ -119,13 +119,56 @@ def test_unreachable_server_is_reported_after_the_wait(waits: Waits) -> None:
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
+def test_command_that_does_not_train_answers_within_a_second(waits: Waits) -> None:
+    reasons: list[str] = []
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(StorageUnreachableError, match="Connection refused"):
+            open_database(f"postgresql://ann:secret@127.0.0.1:{port}/hpo", NOWHERE, on_wait=reasons.append)
+    assert waits.seconds == pytest.approx(1.0)
+    assert [
+        reason for reason in reasons if "Connection refused" in reason and "secret" not in reason
+    ] == reasons
+    assert len(reasons) == 1
+
+
+def test_server_that_is_starting_is_waited_for(waits: Waits) -> None:
+    """It answers each client with this error until it has replayed its log."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=_refuse_while_starting, args=(server,))
+        answering.start()
+        port = server.getsockname()[1]
+        try:
+            with pytest.raises(
+                StorageUnreachableError, match=r"does not answer \(the database system is starting up"
+            ):
+                open_database(f"postgresql://ann@127.0.0.1:{port}/hpo?sslmode=disable", NOWHERE)
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            answering.join()
+    assert waits.seconds == pytest.approx(engine.STARTUP_SECONDS)
+
+
+def _refuse_while_starting(server: socket.socket) -> None:
+    fields = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
+    while True:
+        try:
+            client, _ = server.accept()
+        except OSError:
+            return
+        with client:
+            client.recv(1024)
+            client.sendall(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+
+
 def test_server_that_starts_within_the_wait_is_used(open_folder: Path) -> None:
     server = EmbeddedServer(open_folder / "home", root_base=open_folder / "root")
     url = f"postgresql://postgres@/postgres?host={open_folder}/home/postgres&port=5432"
     starting = threading.Timer(0.3, server.ensure_running)
     starting.start()
     try:
-        open_database(url, NOWHERE, migrate=False).close()
+        open_database(url, NOWHERE, wait_seconds=engine.STARTUP_SECONDS, migrate=False).close()
     finally:
         starting.join()
         server.close()

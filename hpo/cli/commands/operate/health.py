@@ -22,7 +22,7 @@ def health(study: str, storage: str | None) -> None:
     from storage.engine import open_database
 
     found = options.settings(storage)
-    with open_database(found.storage, found.home, wait_seconds=2.0, migrate=False) as database:
+    with open_database(found.storage, found.home, migrate=False) as database:
         agent = check_agent(database, study, host_name())
     click.echo(
         f"agent {agent.pid} ({counted(agent.slots, 'slot')}): last heartbeat {agent.seen_seconds:.0f} s ago"
