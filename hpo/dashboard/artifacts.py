@@ -17,6 +17,7 @@ from hpo.document.charts import BLUE, GREY, Axis, Chart, Point, Series, Style, c
 from hpo.document.document import Figure
 from hpo.document.png_charts import draw_png
 from hpo.report.trial_axes import epoch_axis
+from objectives.runs.figures import SPEED
 from storage import trials
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _curves(connection: Connection, trial_id: int) -> Figure | None:
         else {}
     )
     metric, last = trial.spec["metric"], max([*own, *other])
-    names = [metric, *(name for name in own[max(own)] if name != metric and name != "images_per_second")]
+    names = [metric, *(name for name in own[max(own)] if name != metric and name != SPEED)]
     panels = []
     for name in names[:MOST_PANELS]:
         series = [_series(f"best trial ({best.number})", other, name, GREY)] if other and best else []

@@ -21,7 +21,9 @@ EPOCH_SECONDS = "seconds_per_epoch"
 """Median time of a trial's epochs."""
 MEASURED = (*OF_MODELS, EPOCH_SECONDS)
 """Figures that the service measures; none is negative."""
-REPORTED = ("loss", "accuracy", "images_per_second", "learning_rate", "val_loss")
+SPEED = "images_per_second"
+"""Speed of an epoch, which is reported with its metrics and measures the host, not the configuration."""
+REPORTED = ("loss", "accuracy", SPEED, "learning_rate", "val_loss")
 """Metrics that a KerasObjective reports besides those of its task."""
 
 _CONSTRAINT = re.compile(r"\s*(?P<figure>[^<>=]*[^<>=\s])\s*(?P<relation><=|>=)\s*(?P<bound>[^<>=]+)")

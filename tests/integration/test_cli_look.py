@@ -113,6 +113,49 @@ def test_best_shows_best_trial(hpo, database: Database) -> None:
     assert err.startswith("hpo: study 'empty' has no complete trial")
 
 
+def test_best_shows_speed_apart_from_metrics(hpo, database: Database) -> None:
+    rows = StudyRows(database)
+    trial = rows.trial("complete", 0.9, completed=1)
+    attempt = rows.attempt(trial, rows.agent(), ended=1.0, completed=1, outcome="complete")
+    rows.epoch(trial, attempt, 1, {"val_accuracy": 0.9, "loss": 0.5, "images_per_second": 1234.5})
+    out = hpo("best --study demo")[1]
+    assert re.search(r"^speed +1,23[45] images/s$", out, re.MULTILINE)
+    assert "after its last epoch: loss=0.5000\n" in out
+    found = json.loads(hpo("best --study demo --json")[1])
+    assert found["metrics"] == {"val_accuracy": 0.9, "loss": 0.5}
+    assert found["images_per_second"] == 1234.5
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("command", ["export", "ablate --dry-run"])
+@pytest.mark.parametrize(
+    ("trial", "reason"),
+    [
+        (1, "trial 1 of study 'demo' has no result (diverged after epoch 1)"),
+        (2, "trial 2 of study 'demo' has no result (running)"),
+        (3, "trial 3 of study 'demo' has no result (pruned after epoch 3)"),
+        (4, "trial 4 of study 'demo' has no result (its value is inf)"),
+    ],
+)
+def test_trial_without_a_result_is_refused_with_its_state(hpo, rows, command, trial, reason) -> None:
+    rows.trial("pruned", 0.5, completed=3)
+    rows.trial("complete", math.inf, completed=5)
+    code, _, err = hpo(f"{command} --study demo --trial {trial}")
+    assert code == 1
+    choice = "choose a complete trial, such as the best, 0 (hpo trials --study demo lists them)"
+    assert err == f"hpo: {reason}: {choice}\n"
+
+
+@pytest.mark.usefixtures("rows")
+def test_trial_that_does_not_exist_is_refused_with_those_that_do(hpo, database: Database) -> None:
+    expected = "hpo: study 'demo' has no trial 99, its trials are 0-2: hpo trials --study demo lists them\n"
+    assert hpo("export --study demo --trial 99")[::2] == (1, expected)
+    StudyRows(database, "empty")
+    assert "has no trial 0, it has none yet" in hpo("export --study empty --trial 0")[2]
+    StudyRows(database, "begun").trial("pruned", 0.5, completed=3)
+    assert "none is complete yet" in hpo("export --study begun --trial 0")[2]
+
+
 @pytest.mark.usefixtures("rows")
 def test_export_writes_every_format(hpo, tmp_path: Path) -> None:
     code, out, _ = hpo("export --study demo")

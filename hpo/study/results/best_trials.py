@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, func, select
 
+from hpo import formatting
 from hpo.errors import NoResultError
 from hpo.formatting import JsonRow
+from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.open_space import declares_epochs
 from hpo.study.predicates import may_be_best
 from hpo.study.results.added_trials import better_added
 from hpo.study.results.test_set import has_test_set
+from hpo.study.results.trials import ADDED, rows_with_added
+from objectives.runs.figures import SPEED
 from objectives.spaces.choices import identity
 from objectives.trial_value import Reported, chosen, reported
 from storage.attempts import read_metrics
@@ -40,6 +45,8 @@ class BestTrial(JsonRow):
     seed: int
     metrics: Mapping[str, float]
     """Metrics reported after the last epoch, or after the one whose value is the trial's."""
+    images_per_second: float | None = None
+    """Speed of that epoch, where its objective reports it."""
     value_epoch: int | None = None
     """Epoch after which the trial had its value, where the study takes the best one; None: the last epoch."""
     has_test_set: bool = True
@@ -82,12 +89,32 @@ def complete_trial(database: Database, name: str, number: int) -> BestTrial:
         study = read_study(connection, name, database)
         row = connection.execute(best_query(study, None).where(trials.c.number == number)).one_or_none()
         if row is None:
-            raise NoResultError(
-                f"study {name!r} has no complete trial {number}: hpo trials --study {name} lists them"
-            )
+            raise _incomplete(connection, study, number)
         return _best_trial(connection, study, row)
 
     return database.transaction(find)
+
+
+def _incomplete(connection: Connection, study: StoredStudy, number: int) -> NoResultError:
+    """Return the error about a trial that does not exist, or that has no result."""
+    rows = {row.number: row for row in rows_with_added(connection, study.study_id) if row.number is not None}
+    best = connection.execute(best_query(study)).one_or_none()
+    listed = f"hpo trials --study {study.name} lists them"
+    if number not in rows:
+        held = f"its trials are {formatting.ranges(rows)}" if rows else "it has none yet"
+        return NoResultError(f"study {study.name!r} has no trial {number}, {held}: {listed}")
+    choice = (
+        "none is complete yet"
+        if best is None
+        else f"choose a complete trial, such as the best, {best.number}"
+    )
+    row = rows[number]
+    state = row.state if row.state == ADDED else textwrap.shorten(row.why or row.state, 100, placeholder=" …")
+    if row.state == Outcome.COMPLETE:
+        state = f"its value is {formatting.metric(row.value)}"
+    return NoResultError(
+        f"trial {number} of study {study.name!r} has no result ({state}): {choice} ({listed})"
+    )
 
 
 def best_query(study: StoredStudy, limit: int | None = 1) -> Select[Any]:
@@ -128,7 +155,8 @@ def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTri
     epoch = judged.epoch if judged is not None and by_best else None
     last = select(epochs.c.metrics).where(epochs.c.reservation_id == row.reservation_id)
     last = last.where(epochs.c.epoch == epoch) if epoch is not None else last
-    metrics = connection.scalar(last.order_by(epochs.c.epoch.desc()).limit(1))
+    metrics = read_metrics(connection.scalar(last.order_by(epochs.c.epoch.desc()).limit(1)) or {})
+    speed = metrics.pop(SPEED, None)
     return BestTrial(
         study=study.name,
         objective=study.objective,
@@ -139,7 +167,8 @@ def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTri
         params=row.params or {},
         epochs=row.epochs,
         seed=row.seed,
-        metrics=read_metrics(metrics or {}),
+        metrics=metrics,
+        images_per_second=speed,
         value_epoch=epoch,
         has_test_set=has_test_set(connection, study.study_id),
         better_added=better_added(connection, study, row.value),

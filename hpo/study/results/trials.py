@@ -61,11 +61,11 @@ def trial_rows(database: Database, name: str) -> list[TrialRow]:
     Raises:
         UnknownStudyError: no study has that name.
     """
-    return database.transaction(lambda c: _with_added(c, read_study(c, name, database).study_id))
+    return database.transaction(lambda c: rows_with_added(c, read_study(c, name, database).study_id))
 
 
-def _with_added(connection: Connection, study_id: int) -> list[TrialRow]:
-    """Return the rows of a study's trials and of those that only Optuna has."""
+def rows_with_added(connection: Connection, study_id: int) -> list[TrialRow]:
+    """Return the rows of a study's trials and of those that only Optuna has, inside a transaction."""
     added, rows = added_rows(connection, study_id), trial_rows_of(connection, study_id)
     if not added:
         return rows
@@ -101,7 +101,7 @@ def sorted_trials(database: Database, name: str, by: str) -> list[TrialRow]:
 
     def read(connection: Connection) -> list[TrialRow]:
         study = read_study(connection, name, database)
-        rows = _with_added(connection, study.study_id)
+        rows = rows_with_added(connection, study.study_id)
         if by == "seconds":
             return sorted(rows, key=lambda row: -row.seconds)
         sign = -1 if study.maximize else 1

@@ -372,7 +372,7 @@ def test_retrain_of_a_trial_other_than_the_best(service: Service) -> None:
     assert service.hpo("report", "--study", "s").code == 0
     assert "trial 0, retrained" in (results(service) / "report.md").read_text()
     refused = service.hpo("retrain", "--study", "s", "--trial", 2)
-    assert "no complete trial 2" in refused.complaint()
+    assert "has no trial 2, its trials are 0-1" in refused.complaint()
 
 
 def test_hung_retrain_is_ended(service: Service) -> None:

@@ -104,7 +104,7 @@ def test_same_command_continues_and_further_options_add_runs(database: Database,
     ("options", "error", "reason"),
     [
         ({"study": "x"}, UnknownStudyError, "no study 'x'"),
-        ({"trial": 7}, NoResultError, "no complete trial 7"),
+        ({"trial": 7}, NoResultError, "no trial 7, its trials are"),
         ({"parameter": ("learning",)}, UnknownParameterError, "did you mean learning_rate"),
         ({"pairs": ("optimizer",)}, UsageError, "write two parameters"),
         ({"pairs": ("optimizer*lr",)}, UnknownParameterError, "'lr'"),

@@ -32,7 +32,7 @@ def best(study: str, front: bool, as_json: bool, storage: str | None) -> None:
     if as_json:
         output.echo_json(found.to_json())
         return
-    own = ("study", "trial", "epochs", "seed")
+    own = ("study", "trial", "epochs", "seed", "speed")
     [metric] = formatting.apart([found.metric], own, "metric_").values()
     names = formatting.apart(found.params, (*own, metric), "param_")
     output.echo_facts(
@@ -42,6 +42,11 @@ def best(study: str, front: bool, as_json: bool, storage: str | None) -> None:
             (metric, f"{formatting.metric(found.value)} ({found.direction}d{_of_epoch(found.value_epoch)})"),
             ("epochs", str(found.epochs)),
             ("seed", str(found.seed)),
+            *(
+                (("speed", f"{speed:,.0f} images/s"),)
+                if (speed := found.images_per_second) is not None
+                else ()
+            ),
             *((names[name], formatting.parameter(value)) for name, value in found.params.items()),
         ]
     )
