@@ -13,6 +13,7 @@ from hpo.agent.running_attempt import RunningAttempt
 from hpo.agent.store.trial_store import TrialStore
 from hpo.search.pruners import freeze_thaw_of
 from hpo.search.spec import StudySpec
+from hpo.terminal.trial_lines import paused_message
 from hpo.trainer.messages import Command
 from hpo.trainer.supervisor import Supervisor
 from objectives.trial_value import Reported, chosen
@@ -46,8 +47,12 @@ class Rungs:
         run.paused = run.preempted = True
         self._supervisor.send(slot, run, Command.PREEMPT)
         self._attempts.prefetcher.record_trial(time.monotonic() - run.began_at)
-        value = "" if run.judged is None else f" value={formatting.metric(run.judged.value)}"
-        log.info(f"paused{value} epochs={epoch} {formatting.parameters(run.params)}", extra=run.context)
+        value = None if run.judged is None else run.judged.value
+        shown = "" if value is None else f" value={formatting.metric(value)}"
+        log.info(
+            f"paused{shown} epochs={epoch} {formatting.parameters(run.params)}",
+            extra={**run.context, "at_terminal": paused_message(value, epoch, run.params)},
+        )
         return True
 
 

@@ -10,7 +10,8 @@ from hpo.agent.store.snapshots import StudySnapshot
 from hpo.outcomes import Outcome
 from hpo.search.spec import StudySpec
 from hpo.terminal.pace import Pace
-from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
+from hpo.terminal.progress import Progress, SlotView, View
+from hpo.terminal.trial_lines import TrialEnd
 from hpo.trainer.messages import Finished
 from hpo.trainer.supervisor import Supervisor
 from storage.budget import Counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,7 +28,9 @@ def one_line(text: str) -> str:
 
 
 def print_error(message: str, arguments: Sequence[str]) -> None:
-    print_redacted(f"hpo: {message}", arguments)
+    from hpo.terminal.columns import fitted
+
+    click.echo(fitted(without_passwords(f"hpo: {message}", arguments), sys.stderr), err=True)
 
 
 def print_redacted(text: str, arguments: Sequence[str]) -> None:

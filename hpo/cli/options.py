@@ -255,12 +255,15 @@ def format_of(form: str | None, output: Path | None, by_suffix: str | None) -> s
 
 
 @contextmanager
-def opened(storage: str | None) -> Iterator[Database]:
-    """Open the database of `--storage`; nothing is imported or started before."""
-    from storage.engine import open_database
+def opened(storage: str | None, *, starts: bool = False) -> Iterator[Database]:
+    """Open the database of `--storage`; nothing is imported or started before.
 
-    found = settings(storage)
-    with open_database(found.storage, found.home) as database:
+    `starts`: a server that starts together with the command is waited for.
+    """
+    from storage.engine import STARTUP_SECONDS, open_database
+
+    found, seconds = settings(storage), STARTUP_SECONDS if starts else None
+    with open_database(found.storage, found.home, wait_seconds=seconds) as database:
         yield database
 
 

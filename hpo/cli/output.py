@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hpo.formatting import csv_cell, json_safe, printable, table_cell
-from hpo.terminal.columns import display_width, padded
+from hpo.terminal.columns import LEAST_COLUMNS, columns_of, display_width, fitted, padded, wrapped
 from hpo.terminal.safe_output import safe_console
 
 _GAP = 2
@@ -23,6 +23,11 @@ _LEAST, _MOST = 10, 32
 def on_terminal() -> bool:
     """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+def echo_text(text: str = "", *, err: bool = False) -> None:
+    """Print sentences; on a terminal, lines are broken between words, and commands stay whole where they fit."""
+    click.echo(fitted(text, sys.stderr if err else sys.stdout), err=err)
 
 
 def echo_json(value: Any, indent: int | None = 2) -> None:
@@ -42,6 +47,17 @@ def echo_table(
     On a narrow terminal, columns of `drop` are left out, in this order, and those of `wrap` take several
     lines; no word is broken, and text that is still too long ends in an ellipsis.
     """
+    click.echo(table_text(headers, rows, right, wrap, drop))
+
+
+def table_text(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Iterable[str] = (),
+    wrap: Iterable[str] = (),
+    drop: Iterable[str] = (),
+) -> str:
+    """Return the lines of `echo_table`."""
     # Before the widths of columns are measured.
     body = [[table_cell(cell) for cell in row] for row in rows]
     aligned = set(right)
@@ -64,9 +80,10 @@ def echo_table(
             )
         for row in body:
             table.add_row(*(Text(row[column]) for column in kept))
-        console.print(table)
-        return
-    click.echo("\n".join(plain_table(headers, body, aligned)))
+        with console.capture() as captured:
+            console.print(table)
+        return captured.get().rstrip("\n")
+    return "\n".join(plain_table(headers, body, aligned))
 
 
 def fits(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -132,11 +149,27 @@ def plain_table(
 
 
 def echo_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print `name  value` lines."""
-    pairs = list(facts)
-    width = max((display_width(name) for name, _ in pairs), default=0)
-    for name, value in pairs:
-        click.echo(f"{click.style(padded(table_cell(name), width), bold=True)}  {printable(value)}")
+    """Print `name  value` lines; on a terminal, long values continue below their beginning."""
+    for line in fact_lines([(table_cell(name), printable(value)) for name, value in facts], bold=True):
+        click.echo(line)
+
+
+def fact_lines(facts: Sequence[tuple[str, str]], *, least: int = 0, bold: bool = False) -> list[str]:
+    """Return the lines of `echo_facts`; names take `least` columns or more."""
+    width = max((display_width(name) for name, _ in facts), default=0)
+    width = max(least, width)
+    columns = columns_of(sys.stdout)
+    left = None if columns is None else columns - width - _GAP
+    lines = []
+    for name, value in facts:
+        shown = padded(name, width)
+        start = click.style(shown, bold=True) if bold else shown
+        if columns is not None and left is not None and left < LEAST_COLUMNS:
+            lines += wrapped(f"{shown}{' ' * _GAP}{value}", columns).split("\n")
+            continue
+        first, *rest = [value] if left is None else wrapped(value, left).split("\n")
+        lines += [f"{start}{' ' * _GAP}{first}", *(f"{' ' * (width + _GAP)}{line.strip()}" for line in rest)]
+    return lines
 
 
 def echo_csv(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -23,7 +23,8 @@ from hpo.process.shutdown import INTERRUPT_GRACE_SECONDS, INTERRUPTED_MESSAGE, E
 from hpo.study.definition.launched_study import LaunchedStudy
 from hpo.study.monitoring.study_status import StudyStatus
 from hpo.terminal.pace import Pace
-from hpo.terminal.progress import Progress, SlotView, TrialEnd, View
+from hpo.terminal.progress import Progress, SlotView, View
+from hpo.terminal.trial_lines import TrialEnd
 from storage.budget import Counts
 
 log = logging.getLogger(__name__)

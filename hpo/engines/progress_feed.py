@@ -10,7 +10,7 @@ from hpo.outcomes import Outcome
 from hpo.study.catalog import read_study
 from hpo.study.monitoring.status import read_status
 from hpo.study.monitoring.study_status import StudyStatus
-from hpo.terminal.progress import TrialEnd
+from hpo.terminal.trial_lines import TrialEnd
 from storage import trials
 from storage.connection.retry import Retry
 from storage.engine import Connection, Database

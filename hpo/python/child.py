@@ -24,7 +24,8 @@ from hpo.cli.main import cli
 from hpo.errors import HpoError, ObjectiveFailedError, UsageError
 from hpo.python.messages import INTERRUPT, Closed, Ended, Failed, Line, Message, encode
 from hpo.terminal.log import TerminalFormatter, lines_to
-from hpo.terminal.progress import TrialEnd, View, progress_by
+from hpo.terminal.progress import View, progress_by
+from hpo.terminal.trial_lines import TrialEnd
 from storage.budget import Counts
 
 VIEW_SECONDS = 0.2

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from hpo.terminal import log
-from hpo.terminal.progress import LiveProgress, TrialEnd, View, draw, trial_line
+from hpo.terminal.progress import LiveProgress, View, draw
 from hpo.terminal.safe_output import safe_console
+from hpo.terminal.trial_lines import TrialEnd, trial_line
 from storage.budget import Counts
 
 SHOWN_TRIALS = 5
@@ -153,7 +154,7 @@ def render(view: View, trials: list[TrialEnd]) -> dict[str, str]:
     console = safe_console(io.StringIO(), record=True, width=WIDTH, force_jupyter=False)
     console.print(draw(view))
     for trial in trials:
-        console.print(trial_line(trial), highlight=False)
+        console.print(trial_line(trial, WIDTH), highlight=False, soft_wrap=True)
     return {
         "text/plain": console.export_text(clear=False),
         "text/html": console.export_html(inline_styles=True, code_format=_HTML),

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpo.outcomes import Outcome
-from hpo.terminal.progress import SlotView, TrialEnd, View
+from hpo.terminal.progress import SlotView, View
+from hpo.terminal.trial_lines import TrialEnd
 from storage.budget import Counts
 
 INTERRUPT = b"i"

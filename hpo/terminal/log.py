@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Literal, TextIO
 
 from hpo.formatting import printable
+from hpo.terminal.columns import fitted
 from storage.redaction import passwords_given, redacted
 
 Format = Literal["text", "json"]
@@ -40,11 +41,16 @@ class MaskingFormatter(logging.Formatter):
 
 
 class TerminalFormatter(MaskingFormatter):
-    """`trial 3: message`, for a user who reads messages as they happen and knows the study."""
+    """`trial 3: message`, for a user who reads messages as they happen and knows the study.
+
+    The message is the record's `at_terminal`, where it has one.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         shown = [f"{name} {value}" for name, value in context_of(record).items() if name in ("trial", "seed")]
-        return f"{', '.join(shown)}: {super().format(record)}" if shown else super().format(record)
+        given = getattr(record, "at_terminal", None)
+        message = super().format(record) if given is None else _masked(given)
+        return f"{', '.join(shown)}: {message}" if shown else message
 
 
 class TextFormatter(MaskingFormatter):
@@ -98,7 +104,8 @@ class LogHandler(logging.Handler):
         return TerminalFormatter() if self.stream.isatty() else TextFormatter()
 
     def _print(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        shown = line if self.log_format == "json" else fitted(line, self.stream)
+        print(shown, file=self.stream, flush=True)
 
 
 _handler = LogHandler()

@@ -8,18 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
+from typing import Any, Literal, Protocol, TextIO, cast
 
 from hpo import formatting
-from hpo.outcomes import Outcome
 from hpo.terminal import log
+from hpo.terminal.columns import wrapped
 from hpo.terminal.safe_output import safe_console
 from hpo.terminal.stream import TerminalStream
+from hpo.terminal.trial_lines import TrialEnd, trial_line
 from storage.budget import Counts
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 logger = logging.getLogger(__name__)
 
@@ -56,22 +53,6 @@ class View:
     elapsed_seconds: float
     eta_seconds: float | None = None
     note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialEnd:
-    """A trial that ended on this host."""
-
-    number: int
-    outcome: Outcome
-    value: float | None
-    epochs: int
-    seconds: float
-    params: Mapping[str, Any]
-    error: str = ""
-    attempt_id: int | None = None
-    new_best: bool = False
-    """Whether no earlier trial had a better value."""
 
 
 class Progress(Protocol):
@@ -149,7 +130,7 @@ class LiveProgress:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
         self._drawn_at = 0.0
-        self._log_lines = log.lines_to(partial(self._console.print, highlight=False, markup=False))
+        self._log_lines = log.lines_to(self._print_line)
         self._log_lines.__enter__()
 
     def update(self, view: View) -> None:
@@ -160,28 +141,15 @@ class LiveProgress:
         self._live.update(draw(view), refresh=True)
 
     def trial_ended(self, trial: TrialEnd, counts: Counts | None) -> None:  # noqa: ARG002 - the view counts
-        self._console.print(trial_line(trial), highlight=False)
+        self._console.print(trial_line(trial, self._console.width), highlight=False, soft_wrap=True)
+
+    def _print_line(self, line: str) -> None:
+        # A long path stays one word for the terminal, and can be copied.
+        self._console.print(wrapped(line, self._console.width), highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         self._log_lines.__exit__(None, None, None)
         self._live.stop()
-
-
-def trial_line(trial: TrialEnd) -> Text:
-    """Return how a trial ended, in colours."""
-    from rich.text import Text
-
-    style = {Outcome.COMPLETE: "green", Outcome.PRUNED: "yellow"}.get(trial.outcome, "red")
-    value = "" if trial.value is None else f" {formatting.metric(trial.value)}"
-    error = f" ({trial.error})" if trial.error else ""
-    # Not as markup: parameters and errors may contain brackets.
-    return Text.assemble(
-        f"trial {trial.number} ",
-        (str(trial.outcome), style),
-        f"{value} after {formatting.counted(trial.epochs, 'epoch')}, {trial.seconds:.1f} s: "
-        f"{formatting.parameters(trial.params)}{error}",
-        (" new best", "bold green") if trial.new_best else "",
-    )
 
 
 def draw(view: View) -> Any:
@@ -194,13 +162,14 @@ def draw(view: View) -> Any:
     counts = view.counts
     head = Table.grid(padding=(0, 1))
     eta = "" if view.eta_seconds is None else f", about {formatting.duration(view.eta_seconds)} left"
-    # In a narrow terminal the study's name is truncated.
-    head.add_column(no_wrap=False)
-    for _ in range(3):
+    # In a narrow terminal the study's name and the bar get shorter.
+    head.add_column()
+    head.add_column(max_width=20)
+    for _ in range(2):
         head.add_column(no_wrap=True)
     head.add_row(
         Text(view.study, style="bold", no_wrap=True, overflow="ellipsis"),
-        ProgressBar(total=max(counts.budget, 1), completed=counts.finished, width=20),
+        ProgressBar(total=max(counts.budget, 1), completed=counts.finished),
         Text(f"{counts.finished}/{counts.budget} {view.unit}s"),
         Text(f"{formatting.duration(view.elapsed_seconds)}{eta}"),
     )
@@ -209,27 +178,7 @@ def draw(view: View) -> Any:
     rejected = f"{counts.rejected} rejected, " if counts.rejected else ""
     ended = f"{counts.cut_short}, {counts.failed} failed, {rejected}" if view.unit == "trial" else ""
     outcomes = Text(f"{ended}{counts.running} running{prepared}{paused}")
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("slot", "device", view.unit, "epoch", view.metric, "images/s"):
-        table.add_column(Text(name), justify="left" if name in ("slot", "device") else "right")
-    for index, slot in enumerate(view.slots):
-        if slot.run is None:
-            table.add_row(str(index), Text(slot.device), Text(slot.note or "idle", style="dim"))
-            continue
-        within = f" {slot.fraction:.0%}" if slot.fraction else ""
-        table.add_row(
-            str(index),
-            Text(slot.device),
-            Text(slot.run),
-            f"{slot.epoch}{within}" if slot.epochs is None else f"{slot.epoch}/{slot.epochs}{within}",
-            formatting.metric(slot.value),
-            Text(slot.note, style="yellow")
-            if slot.note
-            else "-"
-            if slot.images_per_second is None
-            else f"{slot.images_per_second:,.0f}",
-        )
-    lines: list[Any] = [head, outcomes, table]
+    lines: list[Any] = [head, outcomes, _slots(view)]
     if view.best is not None:
         number, value, params = view.best
         lines.append(
@@ -241,3 +190,32 @@ def draw(view: View) -> Any:
     if view.note:
         lines.append(Text(view.note, style="yellow"))
     return Group(*lines)
+
+
+def _slots(view: View) -> Any:
+    """Return the table of slots; in a narrow terminal names of devices end in an ellipsis, and numbers stay whole."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("slot", "device", view.unit, "epoch", view.metric, "images/s"):
+        left = name in ("slot", "device")
+        table.add_column(Text(name), justify="left" if left else "right", no_wrap=name != "device")
+    for index, slot in enumerate(view.slots):
+        if slot.run is None:
+            table.add_row(str(index), Text.assemble(slot.device, "  ", (slot.note or "idle", "dim")))
+            continue
+        within = f" {slot.fraction:.0%}" if slot.fraction else ""
+        table.add_row(
+            str(index),
+            Text(slot.device, no_wrap=True, overflow="ellipsis"),
+            Text(slot.run),
+            f"{slot.epoch}{within}" if slot.epochs is None else f"{slot.epoch}/{slot.epochs}{within}",
+            formatting.metric(slot.value),
+            Text(slot.note, style="yellow")
+            if slot.note
+            else "-"
+            if slot.images_per_second is None
+            else f"{slot.images_per_second:,.0f}",
+        )
+    return table

@@ -11,6 +11,7 @@ import pytest
 from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
+from hpo.terminal.log import TerminalFormatter
 from hpo.trainer.ends.exits import Event
 from hpo.trainer.messages import Command, Epoch, EpochRecord, Finished, Start, Started
 from hpo.trainer.testing import FakePool
@@ -68,7 +69,8 @@ def test_trials_pause_at_rungs_and_the_best_go_on(frozen: Frozen, caplog: pytest
     assert [trial.value for trial in frozen.study.trials] == list(frozen.losses)
     assert frozen.attempts.count(Outcome.RELEASED) == 7
     assert (0, Command.PREEMPT) in frozen.pool.sent
-    assert "paused value=0.5000 epochs=1 x=1" in caplog.messages
+    [paused] = [record for record in caplog.records if record.message == "paused value=0.5000 epochs=1 x=1"]
+    assert TerminalFormatter().format(paused) == "trial 0: paused 0.5000 after 1 epoch: x=1"
     assert frozen.store.refresh().counts.paused == 0
     assert [start.ahead for start in frozen.pool.starts] == [0] * len(frozen.pool.starts)
 

@@ -14,7 +14,8 @@ from hpo.agent.store.testing.trial_store import FakeTrialStore
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.process.signals import SignalHandler
-from hpo.terminal.progress import TrialEnd, View
+from hpo.terminal.progress import View
+from hpo.terminal.trial_lines import TrialEnd
 from hpo.trainer.ends.exits import Event, TrainerExited
 from hpo.trainer.messages import Epoch, EpochRecord, Start, Started
 from hpo.trainer.supervisor import Supervisor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,3 +98,28 @@ def test_ls_fits_the_terminal(seen, width: int) -> None:
     assert ("val_accuracy" in out.split()) == (width == 200)
     assert "…" not in out
     assert len(out.strip().splitlines()) == 4
+
+
+def test_long_facts_continue_below_their_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = [("trials", "3 of 10 finished, 1 failed"), ("next", "hpo best --study demo, or hpo dashboard")]
+    assert output.fact_lines(facts) == [
+        "trials  3 of 10 finished, 1 failed",
+        "next    hpo best --study demo, or hpo dashboard",
+    ]
+    monkeypatch.setenv("COLUMNS", "34")
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    assert output.fact_lines(facts) == [
+        "trials  3 of 10 finished, 1 failed",
+        "next    hpo best --study demo, or",
+        "        hpo dashboard",
+    ]
+
+
+def test_errors_are_broken_between_words(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert run(["status", "--study", "x", "--storage", "sqlite:///x.db"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1
+    # The example of a URL is longer than a line.
+    assert [line for line in lines if len(line) > 40 and " " in line.strip()] == []

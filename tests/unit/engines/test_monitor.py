@@ -17,7 +17,8 @@ from hpo.engines.progress_feed import Update
 from hpo.outcomes import Outcome
 from hpo.process.shutdown import ExitCode
 from hpo.terminal.log import TerminalFormatter
-from hpo.terminal.progress import PlainProgress, TrialEnd
+from hpo.terminal.progress import PlainProgress
+from hpo.terminal.trial_lines import TrialEnd
 from storage.budget import Counts
 
 STUDY: Any = SimpleNamespace(name="s", spec=SimpleNamespace(metric="loss"))

@@ -17,7 +17,8 @@ from hpo.outcomes import Outcome
 from hpo.python import child, command, display
 from hpo.python.messages import Closed, Ended, Failed, Line, Message, decode, encode
 from hpo.settings import OF_OBJECTIVE, Settings
-from hpo.terminal.progress import SlotView, TrialEnd, View
+from hpo.terminal.progress import SlotView, View
+from hpo.terminal.trial_lines import TrialEnd
 from storage.budget import Counts
 
 END = TrialEnd(
@@ -51,7 +52,7 @@ def test_message_is_one_line_and_stays_as_it_is(message: Message) -> None:
 def test_cell_shows_the_view_with_the_last_trials() -> None:
     shown = display.render(VIEW, [END])
     assert "1/3 trials" in shown["text/plain"]
-    assert 'trial 1 complete 0.2500 after 2 epochs, 1.0 s: x="[1]" new best' in shown["text/plain"]
+    assert 'trial 1: complete 0.2500 after 2 epochs, 1.0 s: x="[1]" new best' in shown["text/plain"]
     assert "&lt;b&gt;s" in shown["text/html"]
     assert "<b>" not in shown["text/html"]
 
@@ -80,7 +81,7 @@ def test_plain_output_has_a_line_for_each_trial(capsys: pytest.CaptureFixture[st
     plain.line("next: do")
     plain.close()
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("trial 1 complete")
+    assert first.startswith("trial 1: complete")
     assert first.endswith("[2/3]")
     assert second == "next: do"
 

@@ -12,7 +12,8 @@ import pytest
 
 from hpo.outcomes import Outcome
 from hpo.terminal.log import FORMATS, Format, LogHandler, lines_to
-from hpo.terminal.progress import PlainProgress, TrialEnd
+from hpo.terminal.progress import PlainProgress
+from hpo.terminal.trial_lines import TrialEnd
 from storage.budget import Counts
 
 log = logging.getLogger("hpo.tests.log")
@@ -65,7 +66,10 @@ def test_json_line_is_one_object_at_a_terminal_too(handler: LogHandler) -> None:
     }
 
 
-def test_end_of_a_trial_has_its_numbers_as_text_or_as_json_fields(handler: LogHandler) -> None:
+def test_end_of_a_trial_has_its_numbers_as_text_or_as_json_fields(
+    handler: LogHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     log_of_progress = logging.getLogger("hpo.terminal.progress")
     end = TrialEnd(
         number=3,

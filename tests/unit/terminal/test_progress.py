@@ -11,7 +11,8 @@ import pytest
 
 from hpo.outcomes import Outcome
 from hpo.terminal.log import configure
-from hpo.terminal.progress import LiveProgress, PlainProgress, SlotView, TrialEnd, View
+from hpo.terminal.progress import LiveProgress, PlainProgress, SlotView, View
+from hpo.terminal.trial_lines import TrialEnd
 from storage.budget import Counts
 
 ERROR = "ValueError: bad shape [/3, 4] in [bold]x[/bold]"
@@ -67,7 +68,7 @@ def test_an_error_with_brackets_is_shown_as_it_is(terminal: Terminal) -> None:
     logging.getLogger("hpo").warning("[/also] this")
     progress.close()
     printed = " ".join(" ".join(shown(terminal)).split())
-    assert f"trial 7 bug after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in printed
+    assert f"trial 7: bug after 2 epochs, 1.5 s: layers=[/3] ({ERROR})" in printed
     assert "[/also] this" in printed
     assert "\x1b[31mbug" in terminal.getvalue()
 
@@ -85,7 +86,7 @@ def test_value_is_never_rounded_to_zero(terminal: Terminal, caplog, value: float
     lines = shown(terminal)
     assert f"best: {text} in trial 7: " in [f"{line} " for line in lines]
     assert any(line.startswith("0 ") and text in line for line in lines)
-    assert any(line.startswith(f"trial 7 complete {text} after") for line in lines)
+    assert any(line.startswith(f"trial 7: complete {text} after") for line in lines)
     assert f"complete value={text} epochs=2" in caplog.text
 
 
@@ -116,3 +117,35 @@ def test_the_head_is_two_lines_of_80_columns(terminal: Terminal, study: str) -> 
     assert "[waits]" in drawn[4]
     assert drawn[5] == "best: 0.9000 in trial 2: act=[/relu]"
     assert max(map(len, drawn)) <= 80
+
+
+def test_in_60_columns_names_are_shortened_and_numbers_are_not(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    progress = LiveProgress(terminal)
+    busy = SlotView(
+        device="gpu:0 NVIDIA H200 80GB, half 2",
+        run="31",
+        epoch=12,
+        epochs=100,
+        fraction=0.5,
+        value=0.9,
+        images_per_second=123456.0,
+    )
+    params = {"learning_rate": 0.0889, "optimizer": "adam"}
+    end = TrialEnd(
+        number=7, outcome=Outcome.PRUNED, value=0.5, epochs=2, seconds=1.5, params=params, new_best=True
+    )
+    progress.trial_ended(end, None)
+    progress.update(replace(view("a-study-with-a-long-name"), metric="val_accuracy", slots=[busy], best=None))
+    drawn = [line for line in shown(terminal) if line]
+    progress.close()
+    assert drawn[:2] == [
+        "trial 7: pruned 0.5000 after 2 epochs, 1.5 s:",
+        "  learning_rate=0.0889 optimizer=adam new best",
+    ]
+    assert re.fullmatch(r"a-stud\S*… \S+ 55/100 trials 1h02m, about 2h07m left", drawn[2])
+    assert drawn[4].split() == ["slot", "device", "trial", "epoch", "val_accuracy", "images/s"]
+    assert re.fullmatch(r"0 +gpu:0 \S*… +31 +12/100 50% +0\.9000 +123,456", drawn[5])
+    assert max(map(len, drawn)) <= 60

@@ -12,8 +12,9 @@ import pytest
 
 from hpo.outcomes import Outcome
 from hpo.terminal.log import configure
-from hpo.terminal.progress import LiveProgress, SlotView, TrialEnd, View
+from hpo.terminal.progress import LiveProgress, SlotView, View
 from hpo.terminal.stream import TerminalStream
+from hpo.terminal.trial_lines import TrialEnd
 from storage.budget import Counts
 
 log = logging.getLogger("hpo")

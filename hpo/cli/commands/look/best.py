@@ -7,6 +7,7 @@ import click
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from objectives.runs.figures import plain
 
 
@@ -57,11 +58,11 @@ def best(study: str, front: bool, as_json: bool, storage: str | None) -> None:
     )
     if others:
         epoch = "its last epoch" if found.value_epoch is None else f"epoch {found.value_epoch}"
-        click.echo(f"after {epoch}: {others}")
+        echo_text(f"after {epoch}: {others}")
     if found.better_added is not None:
-        click.echo(f"note: {found.better_added}")
+        echo_text(f"note: {found.better_added}")
     retrain = f"hpo retrain --study {study}, or " if found.has_test_set else ""
-    click.echo(f"next: {retrain}hpo export --study {study}")
+    echo_text(f"next: {retrain}hpo export --study {study}")
 
 
 def _of_epoch(epoch: int | None) -> str:
@@ -91,7 +92,7 @@ def _echo_front(study: str, as_json: bool, storage: str | None) -> None:
         ],
         right=headers,
     )
-    click.echo(
+    echo_text(
         f"next: hpo retrain --study {study} --trial N or hpo export --study {study} --trial N, with the trial that you"
         " choose"
     )

@@ -8,6 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import Number
 from hpo.options.fields import NUMBER
 
@@ -43,7 +44,7 @@ def logs(study: str, number: int | None, follow: bool, storage: str | None) -> N
                 click.echo(_lines(piece), nl=False)
             return
         for attempt in read_logs(database, study, number):
-            click.echo(attempt.heading)
+            echo_text(attempt.heading)
             if output := attempt.output:
                 click.echo(_lines(output), nl=not output.endswith("\n"))
 

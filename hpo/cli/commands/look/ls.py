@@ -7,6 +7,7 @@ import click
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from objectives.trial_value import judged_metric
 
 
@@ -32,9 +33,9 @@ def ls(tags: tuple[str, ...], as_json: bool, storage: str | None) -> None:
         return
     if not found:
         if tags:
-            click.echo(f"no study has the tag {' and '.join(tags)}: hpo ls lists all")
+            echo_text(f"no study has the tag {' and '.join(tags)}: hpo ls lists all")
             return
-        click.echo("no study yet; create one: hpo launch --study digits-cnn --trials 12")
+        echo_text("no study yet; create one: hpo launch --study digits-cnn --trials 12")
         return
     headers = (
         "study",

@@ -8,6 +8,7 @@ import click
 
 from hpo import formatting
 from hpo.cli import options, output
+from hpo.cli.output import echo_text
 from hpo.cli.types import OBJECTIVE
 from objectives.trial_value import goal
 
@@ -42,7 +43,7 @@ def objectives(reference: str | None, as_json: bool) -> None:
         return
     for index, one in enumerate(found):
         if index:
-            click.echo()
+            echo_text()
         _echo_objective(one)
 
 
@@ -50,13 +51,13 @@ def _echo_objective(one: Description) -> None:
     from hpo.search.space import describe_parameter
 
     data = one.dataset or ("yours (--data)" if one.takes_images else "its own")
-    click.echo(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
-    click.echo(
+    echo_text(f"{click.style(one.name, bold=True)}: {one.summary or 'no summary'}")
+    echo_text(
         f"  data {data}; {formatting.counted(one.epochs, 'epoch')}; "
         f"{goal(one.direction, one.metric, one.value)}"
     )
-    width = max((len(name) for name in one.space), default=0)
-    for name in one.space:
-        click.echo(f"  {name.ljust(width)}  {describe_parameter(one.space, name)}")
+    space = [(f"  {name}", describe_parameter(one.space, name)) for name in one.space]
+    for line in output.fact_lines(space):
+        click.echo(line)
     for params in one.first:
-        click.echo(f"  tried first: {formatting.parameters(params)}")
+        echo_text(f"  tried first: {formatting.parameters(params)}")

@@ -125,7 +125,7 @@ def _status_text(found: StudyStatus) -> str:
     ]
     if found.expired:
         facts.append(("", f"any agent resumes these trials: hpo launch --study {found.name}"))
-    return "\n".join([*(f"{name:<9}  {value}" for name, value in facts), *_running_table(found)])
+    return "\n".join([*output.fact_lines(facts, least=9), *_running_table(found)])
 
 
 def _running_table(found: StudyStatus) -> list[str]:
@@ -144,7 +144,7 @@ def _running_table(found: StudyStatus) -> list[str]:
         for slot in found.slots
     ]
     headers = ("running", "epoch", found.metric, "for", "slot", "device", "host")
-    return ["", *output.plain_table(headers, rows, headers[:5])]
+    return ["", output.table_text(headers, rows, headers[:5], drop=("device", "slot", "for"))]
 
 
 def _next_step(found: StudyStatus) -> str:

@@ -10,6 +10,7 @@ import click
 from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import NearestChoice
 from objectives.runs.figures import plain
 
@@ -49,7 +50,7 @@ def trials(study: str, sort: str, as_csv: bool, as_json: bool, storage: str | No
     elif rows:
         _echo_table(rows)
     else:
-        click.echo(f"study {study} has no trial yet")
+        echo_text(f"study {study} has no trial yet")
 
 
 def _columns(rows: Sequence[TrialRow]) -> tuple[dict[str, str], dict[str, str]]:

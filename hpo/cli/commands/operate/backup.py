@@ -8,6 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import NamedPath, is_standard_output
 
 
@@ -28,7 +29,7 @@ def backup(study: str, output: Path, storage: str | None) -> None:
 
     with options.opened(storage) as database, database.without_statement_timeout():
         made = write_backup(database, study, output)
-    click.echo(
+    echo_text(
         f"wrote {output}: study {made.study} with {made.trials} trials, {made.rows} rows",
         err=is_standard_output(output),
     )
@@ -58,7 +59,7 @@ def restore(file: Path, name: str | None, storage: str | None) -> None:
     with options.opened(storage) as database, database.without_statement_timeout():
         made = read_backup(database, file, name)
         folder = find_study(database, made.study).folder
-    click.echo(
+    echo_text(
         f"restored study {made.study} with {made.trials} trials; continue it: hpo launch --study {made.study}"
     )
-    click.echo(f"if you copied its checkpoints, put them into {found.checkpoints / folder}")
+    echo_text(f"if you copied its checkpoints, put them into {found.checkpoints / folder}")

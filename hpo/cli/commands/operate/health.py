@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hpo.cli import options
+from hpo.cli.output import echo_text
 
 
 @click.command()
@@ -24,6 +25,6 @@ def health(study: str, storage: str | None) -> None:
     found = options.settings(storage)
     with open_database(found.storage, found.home, migrate=False) as database:
         agent = check_agent(database, study, host_name())
-    click.echo(
+    echo_text(
         f"agent {agent.pid} ({counted(agent.slots, 'slot')}): last heartbeat {agent.seen_seconds:.0f} s ago"
     )

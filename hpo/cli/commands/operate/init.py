@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hpo.cli import options
+from hpo.cli.output import echo_text
 
 
 @click.command()
@@ -18,6 +19,6 @@ def init(storage: str | None) -> None:
     from hpo.formatting import counted
     from hpo.study.catalog import describe_database, study_names
 
-    with options.opened(storage) as database:
+    with options.opened(storage, starts=True) as database:
         studies = counted(len(study_names(database)), "study", "studies")
-        click.echo(f"the tables in {describe_database(database)} are up to date; {studies}")
+        echo_text(f"the tables in {describe_database(database)} are up to date; {studies}")

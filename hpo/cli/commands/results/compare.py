@@ -8,7 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
-from hpo.cli.output import echo_table
+from hpo.cli.output import echo_table, echo_text
 
 
 @click.command()
@@ -44,14 +44,14 @@ def compare(studies: tuple[str, ...], output: Path | None, storage: str | None) 
     with options.opened(storage) as database:
         document, written = compare_studies(database, names, folder)
     for line in document.status:
-        click.echo(f"note: {line}")
+        echo_text(f"note: {line}")
     for block in (block for section in document.sections for block in section.blocks):
         match block:
             case Paragraph(text, "lead"):
-                click.echo(text)
+                echo_text(text)
             case Bullets(items):
-                click.echo("\n".join(items))
+                echo_text("\n".join(items))
             case Table(headers, rows, right):
-                click.echo()
+                echo_text()
                 echo_table(headers, rows, right=right, wrap=headers[:2], drop=headers[:1:-1])
-    click.echo(f"\nwrote {folder / written[0]}, {', '.join(name for name in written[1:] if '/' not in name)}")
+    echo_text(f"\nwrote {folder / written[0]}, {', '.join(name for name in written[1:] if '/' not in name)}")

@@ -12,6 +12,7 @@ from hpo import formatting
 from hpo.cli import options
 from hpo.cli.errors import print_redacted
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import NearestChoice, Number
 from hpo.files.atomic import new_file
 from hpo.options.fields import COUNT
@@ -113,5 +114,5 @@ def predict(
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
         summary = run_predict(request, settings, wanted, stream, listed, warn)
-    click.echo(f"wrote {output}: {formatting.counted(summary.predicted, 'prediction')}")
+    echo_text(f"wrote {output}: {formatting.counted(summary.predicted, 'prediction')}")
     summary.check()

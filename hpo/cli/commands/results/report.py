@@ -8,6 +8,7 @@ import click
 
 from hpo import formatting
 from hpo.cli import options
+from hpo.cli.output import echo_text
 
 
 @click.command()
@@ -28,5 +29,5 @@ def report(study: str, output: Path | None, storage: str | None) -> None:
     with options.opened(storage) as database:
         names = write_report(database, study, folder)
     pictures = formatting.counted(sum(name.endswith(".png") for name in names), "picture")
-    click.echo(f"wrote {folder / 'report.html'}, report.md with {pictures}, and")
-    click.echo(f"  {', '.join(name for name in names if name.endswith(('.csv', '.json')))}")
+    echo_text(f"wrote {folder / 'report.html'}, report.md with {pictures}, and")
+    echo_text(f"  {', '.join(name for name in names if name.endswith(('.csv', '.json')))}")

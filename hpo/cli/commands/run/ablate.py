@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hpo.cli import options
+from hpo.cli.output import echo_text
 from hpo.options.ablate_request import AblateRequest
 
 
@@ -29,4 +30,4 @@ def ablate(request: AblateRequest, data_dir: Path | None, storage: str | None) -
     """
     from hpo.ablation.ablate import ablate as run_ablation
 
-    return run_ablation(request, options.settings(storage, data_dir), click.echo)
+    return run_ablation(request, options.settings(storage, data_dir), echo_text)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo.cli import options
+from hpo.cli.output import echo_text
 
 if TYPE_CHECKING:
     from storage.studies import DesiredState
@@ -35,7 +36,7 @@ def _set_state(study: str, storage: str | None, state: DesiredState) -> None:
     if not agents:
         effect, next_step = "", f"No agent is running: `hpo launch --study {study}` {launched}."
     changed = f"{name}. {effect}".rstrip() if before != state else f"already {name}."
-    click.echo(f"{study} is {changed} {next_step}")
+    echo_text(f"{study} is {changed} {next_step}")
 
 
 @click.command()

@@ -7,6 +7,7 @@ import click
 from hpo import formatting
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 
 
 @click.command()
@@ -32,11 +33,11 @@ def enqueue(study: str, params: tuple[str, ...], storage: str | None) -> None:
     with options.opened(storage) as database:
         done = enqueue_trial(database, study, params)
     state = "is enqueued" if done.new else "is enqueued already"
-    click.echo(f"trial {done.number} of {study} {state}: {formatting.parameters(done.params)}")
+    echo_text(f"trial {done.number} of {study} {state}: {formatting.parameters(done.params)}")
     if done.unknown:
-        click.echo(
+        echo_text(
             f"no trial of {study} has had a parameter {', '.join(map(repr, done.unknown))} so far: check the spelling,"
             " because a value that the objective does not ask for has no effect"
         )
     if not done.left:
-        click.echo(f"the budget of {study} is spent: extend it with hpo launch --study {study} --trials N")
+        echo_text(f"the budget of {study} is spent: extend it with hpo launch --study {study} --trials N")

@@ -6,6 +6,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import Number
 from hpo.options.fields import NUMBER
 
@@ -26,4 +27,4 @@ def kill(study: str, trial: int, storage: str | None) -> None:
         killed = kill_trial(database, study, trial)
     state = "is withdrawn" if killed.withdrawn else "is pruned"
     ending = "; its agent ends it within seconds" if killed.was_running else ""
-    click.echo(f"trial {trial} of {study} {state}{ending}")
+    echo_text(f"trial {trial} of {study} {state}{ending}")

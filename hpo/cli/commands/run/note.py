@@ -6,6 +6,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import Number
 from hpo.options.fields import NUMBER
 
@@ -31,4 +32,4 @@ def note(study: str, trial: int | None, text: str, storage: str | None) -> None:
     with options.opened(storage) as database:
         save_note(database, study, trial, text)
     target = study if trial is None else f"trial {trial} of {study}"
-    click.echo(f"{target} {'is noted' if text else 'has no note now'}")
+    echo_text(f"{target} {'is noted' if text else 'has no note now'}")

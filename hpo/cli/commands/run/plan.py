@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
 
 from hpo.cli import options
-from hpo.cli.output import echo_json
+from hpo.cli.output import echo_json, echo_text
 from hpo.cli.types import DURATION
 from hpo.options.launch_request import LaunchRequest
+from hpo.terminal.columns import fitted
 from hpo.terminal.log import lines_to
 
 RAY = ("engine", "address", "cpus_per_worker", "gpus_per_worker", "workers_per_agent")
@@ -49,10 +49,10 @@ def plan(
     from hpo.planning.text import json_of, lines_of
 
     # Standard output holds the estimate alone.
-    with lines_to(partial(print, file=sys.stderr, flush=True)):
+    with lines_to(lambda line: print(fitted(line, sys.stderr), file=sys.stderr, flush=True)):
         planned = plan_search(request, probe_seconds, options.settings(storage, data_dir))
     if as_json:
         echo_json(json_of(planned))
     else:
         for line in lines_of(planned):
-            click.echo(line)
+            echo_text(line)

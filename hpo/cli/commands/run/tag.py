@@ -6,6 +6,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 
 
 @click.command()
@@ -22,4 +23,4 @@ def tag(study: str, tags: tuple[str, ...], remove: bool, storage: str | None) ->
 
     with options.opened(storage) as database:
         now = change_tags(database, study, tags, remove=remove)
-    click.echo(f"{study} has the tags {', '.join(now)}" if now else f"{study} has no tag now")
+    echo_text(f"{study} has the tags {', '.join(now)}" if now else f"{study} has no tag now")

@@ -6,6 +6,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import Number
 from hpo.options.fields import Range
 
@@ -43,9 +44,9 @@ def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) ->
         server = DashboardServer(database, DashboardRequest(host, port, allow_changes, folders))
         try:
             kind = "changes are allowed" if allow_changes else "read-only"
-            click.echo(f"dashboard: {server.url} ({kind}); Ctrl-C ends it")
+            echo_text(f"dashboard: {server.url} ({kind}); Ctrl-C ends it")
             if server.token is not None:
-                click.echo(f"log in as hpo with the password {server.token}, which is valid until it ends")
+                echo_text(f"log in as hpo with the password {server.token}, which is valid until it ends")
             server.run()
         finally:
             server.close()

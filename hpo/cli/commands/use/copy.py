@@ -7,6 +7,7 @@ import click
 from hpo import formatting
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 
 
 @click.command()
@@ -30,7 +31,7 @@ def copy(study: str, name: str, history: bool, storage: str | None) -> None:
     with options.opened(storage) as database:
         done = copy_study(database, study, name, history=history)
     known = f" and {formatting.counted(done.history, 'result')} as history" if history else ""
-    click.echo(
+    echo_text(
         f"copied {study} to {name} with {formatting.counted(done.budget, 'trial')} to train{known}:"
         f" start it with hpo launch --study {name}"
     )

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from hpo import formatting
 from hpo.cli import options, output
-from hpo.cli.output import echo_table
+from hpo.cli.output import echo_table, echo_text
 from hpo.cli.types import DATA, OBJECTIVE, NamedPath
 from hpo.errors import DataDamagedError, UsageError
 from hpo.options.images import ImageOptions
@@ -49,7 +49,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
     folder = options.settings(data_dir=data_dir).data_dir
     for name in names:
         path = fetch_data(name, folder)
-        click.echo(f"{name}: {path if path else 'bundled, nothing to download'}")
+        echo_text(f"{name}: {path if path else 'bundled, nothing to download'}")
 
 
 @data.command(cls=_DataCommand)
@@ -72,7 +72,7 @@ def verify(names: tuple[str, ...], task: TaskName, data_dir: Path | None, as_jso
         output.echo_json([{**asdict(report), "path": report.path and str(report.path)} for report in reports])
     else:
         for report in reports:
-            click.echo(f"{report.name}: {report.path or 'bundled, or in the download cache'}")
+            echo_text(f"{report.name}: {report.path or 'bundled, or in the download cache'}")
             output.echo_facts(
                 [
                     *([("  sha256", report.sha256)] if report.sha256 else []),
@@ -158,16 +158,16 @@ def explore(
         options.settings(storage, data_dir),
     )
     document = explored.document
-    click.echo(f"{document.title}: {document.subtitle}")
+    echo_text(f"{document.title}: {document.subtitle}")
     for title, blocks in terminal_blocks(document):
-        click.echo(f"\n{click.style(title, bold=True)}")
+        echo_text(f"\n{click.style(title, bold=True)}")
         for block in blocks:
             if isinstance(block, Table):
                 echo_table(block.headers, block.rows, right=block.right, wrap=block.headers[-1:])
             else:
-                click.echo(block.text)
+                echo_text(block.text)
     pictures = formatting.counted(sum(one.endswith(".png") for one in explored.files), "picture")
-    click.echo(
+    echo_text(
         f"\nwrote {explored.folder / explored.files[0]}, explore.md with {pictures}, and statistics.json"
     )
 
@@ -203,7 +203,7 @@ def cache(digests: tuple[str, ...], clear: bool, as_json: bool) -> None:
     if as_json:
         output.echo_json({"removed": [one.digest for one in removed], "kept": kept})
     else:
-        click.echo(f"{formatting.counted(len(removed), 'data set')} removed, {freed} freed{in_use}")
+        echo_text(f"{formatting.counted(len(removed), 'data set')} removed, {freed} freed{in_use}")
 
 
 def _echo_cached(cached: Sequence[Cached], as_json: bool) -> None:
@@ -211,7 +211,7 @@ def _echo_cached(cached: Sequence[Cached], as_json: bool) -> None:
         output.echo_json([asdict(one) for one in cached])
         return
     if not cached:
-        click.echo("no cached data set: hpo launch --data makes one")
+        echo_text("no cached data set: hpo launch --data makes one")
         return
     rows = []
     for one in cached:
@@ -233,4 +233,4 @@ def _echo_cached(cached: Sequence[Cached], as_json: bool) -> None:
         right=("images", "size"),
         wrap=("source",),
     )
-    click.echo(f"{formatting.size(sum(one.bytes for one in cached))} in total")
+    echo_text(f"{formatting.size(sum(one.bytes for one in cached))} in total")

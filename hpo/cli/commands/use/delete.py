@@ -7,6 +7,7 @@ import click
 from hpo import formatting
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 
 
 @click.command()
@@ -36,12 +37,12 @@ def delete(study: str, yes: bool, force: bool, storage: str | None) -> int:
         if not yes and not click.confirm(
             f"Delete study {study} with {formatting.counted(total, 'trial')} from {where}? This cannot be undone."
         ):
-            click.echo("nothing was deleted")
+            echo_text("nothing was deleted")
             return 1
         found_settings = options.settings(storage)
         folders = (found_settings.checkpoints, found_settings.home / "logs")
         reference = objective_of(database, study)
         number = delete_study(database, study, folders=folders, force=force)
         remove_defined(database, reference, found_settings.home)
-    click.echo(f"deleted study {study} with {number} trials")
+    echo_text(f"deleted study {study} with {number} trials")
     return 0

@@ -46,11 +46,12 @@ def doctor(
     if as_json:
         output.echo_json([check.to_json() for check in checks])
     else:
-        width = max(len(check.name) for check in checks)
         colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+        facts = []
         for check in checks:
             result = click.style(check.result.ljust(4), fg=colours[check.result])
-            click.echo(f"{result}  {check.name.ljust(width)}  {check.detail}")
+            facts.append((f"{result}  {check.name}", check.detail))
             if check.remedy:
-                click.echo(f"{' ' * (width + 6)}  -> {check.remedy}")
+                facts.append(("", f"-> {check.remedy}"))
+        click.echo("\n".join(output.fact_lines(facts)))
     return 1 if any(check.result == "fail" for check in checks) else 0

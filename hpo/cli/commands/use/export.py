@@ -8,6 +8,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import NearestChoice, OutputPath
 from hpo.files.atomic import new_file
 
@@ -86,7 +87,7 @@ def _export_config(
         return
     with new_file(output) as partial:
         partial.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {output}" if implied else f"wrote {output} as {wanted}")
+    echo_text(f"wrote {output}" if implied else f"wrote {output} as {wanted}")
 
 
 def _export_model(
@@ -117,7 +118,7 @@ def _export_model(
     FORMATS[form].check_installed()
     chosen = choose_model(options.settings(storage), study=study, model=model, objective=objective)
     written = export_model(chosen, FORMATS[form], output)
-    click.echo(
+    echo_text(
         f"wrote {written.path} as {form}: its answers to {written.rows} random inputs differ from those of"
         f" {chosen.record.path} by at most {written.difference:.1g}"
     )

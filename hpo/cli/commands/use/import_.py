@@ -9,6 +9,7 @@ import click
 from hpo import formatting
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 from hpo.cli.types import NamedPath
 
 
@@ -58,7 +59,7 @@ def import_(study: str, file: Path | None, source: str | None, name: str | None,
             done = import_results(database, study, file)
     skipped = "not complete" if source is None else "neither complete nor pruned"
     outside = f", {done.outside} outside its space, such as {done.outside_example}" if done.outside else ""
-    click.echo(
+    echo_text(
         f"added {formatting.counted(done.added, 'result')} to {study}"
         f" ({done.known} known already, {done.skipped} {skipped}{outside}): hpo trials --study {study} lists them"
     )

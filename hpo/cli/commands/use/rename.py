@@ -6,6 +6,7 @@ import click
 
 from hpo.cli import options
 from hpo.cli.options import option
+from hpo.cli.output import echo_text
 
 
 @click.command()
@@ -29,6 +30,6 @@ def rename(study: str, name: str, storage: str | None) -> None:
             folders=(found.checkpoints, found.home / "logs"),
             results=found.results_dir,
         )
-    click.echo(f"renamed {study} to {name}: continue it with hpo launch --study {name}")
+    echo_text(f"renamed {study} to {name}: continue it with hpo launch --study {name}")
     for folder in folders:
-        click.echo(f"its files are now in {folder}")
+        echo_text(f"its files are now in {folder}")
