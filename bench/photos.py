@@ -1,4 +1,4 @@
-"""From a folder of photos to predictions: `hpo launch`, `hpo retrain`, `hpo predict`, one after the other.
+"""A job from a folder of photos to predictions: `hpo launch`, `hpo retrain`, `hpo predict`, one after the other.
 
     python -m bench.photos [--rounds 3] [--trials 6] [--objective image-resnet] [--quick]
 

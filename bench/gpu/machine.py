@@ -33,7 +33,7 @@ ROUNDS = 5
 
 
 def driver() -> list[Row]:
-    """Return what the driver reports on each GPU; empty without one."""
+    """Return the facts that the driver reports on each GPU; empty without one."""
     try:
         rows = query_gpus(*FIELDS)
     except DriverFailedError:

@@ -22,7 +22,7 @@ from bench.report import Report, Row, ratio
 from bench.sandbox import ROOT, Sandbox
 
 PARTS: Mapping[str, float] = {"machine": 40, "tests": 70, "rates": 180, "search": 110, "retrain": 50}
-"""Parts, in the order in which they run, and the share of the time that each may take; later ones get what is left."""
+"""Parts, in the order in which they run, and the share of the time that each may take; later ones get the rest."""
 
 NO_LANES = "skipped: hpo launch --help has no option --lanes"
 _IMAGES = {"mnist-cnn": ("mnist", 54_000), "cifar-resnet": ("cifar10", 45_000)}
@@ -55,7 +55,7 @@ class Bench:
         return self.began_at + self.seconds - time.monotonic()
 
     def run(self, name: str) -> None:
-        """Run a part within its share of the time and what earlier ones have left of theirs."""
+        """Run a part within its share of the time and the rest of earlier ones."""
         order = list(PARTS)
         later = (
             sum(PARTS[part] for part in order[order.index(name) + 1 :]) * self.seconds / sum(PARTS.values())
@@ -282,5 +282,5 @@ class Bench:
             self.found |= {"accuracy": row.get("test accuracy"), "retrain seconds": ended.seconds}
 
     def goals(self) -> None:
-        """Compare what was measured with the goals."""
+        """Compare the measurements with the goals."""
         self.report.table("Goals", goals.rows(self.found, self.sizes.searched))

@@ -41,7 +41,7 @@ class Ended:
 
     @property
     def words(self) -> str:
-        """How it ended."""
+        """Its last line, else its exit code."""
         if self.code is None:
             return f"cut off after {self.seconds:.0f} s"
         return self.last_line or f"ended with {self.code}"
@@ -50,7 +50,7 @@ class Ended:
 def command(
     sandbox: Sandbox, arguments: Sequence[object], seconds: float, enough: Callable[[], bool] | None = None
 ) -> Ended:
-    """Run `python …` for at most so many seconds, or until `enough`; then Ctrl-C, which keeps what a study has."""
+    """Run `python …` for at most so many seconds, or until `enough`; then Ctrl-C, which keeps the study's epochs."""
     log = f"log-{time.monotonic_ns()}"
     began_at = time.perf_counter()
     process = sandbox.start(arguments, sandbox.environment(), log)

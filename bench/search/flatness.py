@@ -1,4 +1,4 @@
-"""When `--stop-when-flat` ends a search, and what is lost: `python -m bench.search.flatness`.
+"""Epochs that `--stop-when-flat` saves, and the value that it loses: `python -m bench.search.flatness`.
 
 Searches of many trials are replayed over tables of learning curves; then each rule says where it would have ended
 them. Results: `bench/results/flatness.{json,md}`.

@@ -1,4 +1,4 @@
-"""How often the race of `hpo retrain --top` changes the winner, and what it saves: `python -m bench.search.racing`.
+"""Runs that a race of `hpo retrain --top` saves, and changed winners: `python -m bench.search.racing`.
 
 Candidates have true values at or below that of the best, and noise of seeds around them, in units of its standard
 deviation. A race that drops candidates is compared with all seeds of all candidates; the last candidate is the default

@@ -1,4 +1,4 @@
-"""What a template loads for a study: the objective, with the data and the space of the study on this host."""
+"""Loads of a template for a study: the objective, with the data and the space of the study on this host."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def fresh_service(tmp_path: Path, empty_storage_url: str, commands: HpoCommands)
 
 @pytest.fixture
 def old_service(tmp_path: Path, old_storage_url: str, commands: HpoCommands) -> Iterator[Service]:
-    """On a database of version 0.1, with the checkpoints and the objectives of its user."""
+    """Return a service on a database of version 0.1, with the checkpoints and the objectives of its user."""
     yield from _serve_old(tmp_path, old_storage_url, commands)
 
 
@@ -100,7 +100,7 @@ def old_keras_service(
 
 @pytest.fixture
 def moved_service(tmp_path: Path, empty_storage_url: str, commands: HpoCommands) -> Iterator[Service]:
-    """On an empty database, with the checkpoints and the objectives of a user of version 0.1."""
+    """Return a service on an empty database, with the checkpoints and the objectives of a user of version 0.1."""
     yield from _serve_old(tmp_path, empty_storage_url, commands)
 
 

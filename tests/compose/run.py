@@ -57,7 +57,7 @@ class Compose:
         return run([*self._command, *map(str, words)])
 
     def scale(self, workers: int) -> None:
-        """So many workers."""
+        """Set the number of workers."""
         self("up", "-d", "--no-build", "--scale", f"worker={workers}")
 
     def containers(self, service: str, everything: bool = False) -> list[str]:
@@ -247,7 +247,7 @@ class Scenario:
         )
 
     def hosts(self, service: Service) -> set[str]:
-        """Where trials are being trained."""
+        """Return the hosts that train trials."""
         rows = service.rows(
             "SELECT DISTINCT host FROM hpo.attempts WHERE ended_at IS NULL AND pid IS NOT NULL"
         )

@@ -56,7 +56,7 @@ for command in commands:
 
 
 def test_commands_import_only_what_they_need(database: Database, storage_url: str, tmp_path: Path) -> None:
-    """In one process, in which modules accumulate: commands that need less come first."""
+    """One process runs all, in which modules accumulate: commands that need less come first."""
     finished_study(database)
     kinds = {"light": LIGHT, "database": DATABASE, "optuna": OPTUNA, "storage": STORAGE, "agent": AGENT}
     commands = [command for of_kind in kinds.values() for command in of_kind]

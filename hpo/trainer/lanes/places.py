@@ -1,4 +1,4 @@
-"""What the lanes of a process share: the program that trains all lanes of one shape, or nothing but the process."""
+"""State that the lanes of a process share: the program of all lanes of one shape, or nothing but the process."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_digits_are_searched_retrained_reported_and_exported(
 def test_trial_interrupted_twice_equals_an_uninterrupted_run_of_its_script(
     keras_service: Service, keras_commands: ForkServer
 ) -> None:
-    """After a kill and after a signal; the slot has all cores, because threads add up sums in another order."""
+    """It is killed, and gets a signal; the slot has all cores, because threads add up sums in another order."""
     service = keras_service
     fixed = [argument for param in PARAMS for argument in ("--param", param)]
     size = ("--trials", 1, "--workers", 1, "--epochs", EPOCHS, "--pruner", "none", "--seed", 3)

@@ -116,7 +116,7 @@ def test_an_interrupted_retrain_begins_again(old_service: Service) -> None:
 
 @pytest.mark.parametrize("name", ["exports/moods.toml", "results/moods/best_config.yaml"])
 def test_an_old_configuration_is_trained_again(old_service: Service, name: str) -> None:
-    """In two of the formats; another test reads all of them."""
+    """Two of the formats are read; another test reads all of them."""
     old_service.hpo("retrain", "--study", "moods", "--config", FOLDER / name, "--seeds", 1).clean()
     (found,) = (old_service.folder / "results").rglob("metrics.json")
     metrics, old = json.loads(found.read_text()), read_json("results/moods/metrics.json")

@@ -178,7 +178,7 @@ def test_objective_that_loads_too_slowly_fails_launch(
 
 
 def test_killed_idle_templates_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by the kernel when memory runs out; each replacement loads and forks like the first template."""
+    """The kernel kills them when memory runs out; each replacement loads and forks like the first template."""
     monkeypatch.setattr(current_template, "MAX_TEMPLATE_DEATHS", 1)
     files = {"checkpoints": str(tmp_path / "trial"), "log": str(tmp_path / "log")}
     start = start_message(params={"x": 1.0, "letter": "a"}, epochs=1, **files)

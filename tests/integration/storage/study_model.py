@@ -205,7 +205,7 @@ class StudyDriverModel:
             self.settled[reservation_id] = "lost"
 
     def ending(self, how: str, claim: Claim) -> Work[object]:
-        """How its agent, or another, ends an attempt."""
+        """Return the write by which its agent, or another, ends an attempt."""
         attempt, owner = claim.attempt_id, self.owners[claim.attempt_id]
         works: dict[str, Work[object]] = {
             "lose": lambda c: leases.lose(c, attempt, "killed", MAX_LOST),

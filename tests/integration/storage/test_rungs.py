@@ -233,7 +233,7 @@ def test_trial_that_ended_by_itself_while_it_was_paused_stays_ended(database: Da
 def test_repeats_begin_once_a_paused_trial_is_complete(
     database: Database, scores: tuple[float, float], completes: bool
 ) -> None:
-    """Without a complete trial, there is nothing to repeat; where none can become complete, the search goes on."""
+    """There is nothing to repeat without a complete trial; where none can become complete, the search goes on."""
     study = Frozen(database, 4, repeats=2)
     agent = study.agent()
     for score in scores:

@@ -57,7 +57,7 @@ def test_trials_are_steady_once_all_train_at_the_same_time():
 
 
 def test_commands_end_once_there_is_enough():
-    """Or at their deadline, or by themselves."""
+    """They end at their deadline, too, and by themselves."""
     # Not entered, which would handle SIGTERM in this process.
     sandbox = Sandbox()
     waits = ("-c", "import time; print('began', flush=True); time.sleep(60)")

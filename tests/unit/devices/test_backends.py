@@ -15,7 +15,7 @@ from objectives.backend import BACKENDS
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    """Without a choice of the user's own, and with each backend installed."""
+    """The user has made no choice, and each backend is installed."""
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda _name: object())

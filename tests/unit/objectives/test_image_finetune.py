@@ -310,7 +310,7 @@ def test_weights_are_those_that_keras_loads(name):
 
 @pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetB0"])
 def test_pretrained_network_computes_what_that_of_keras_computes(name, tmp_path, monkeypatch):
-    """From a file in the form of Keras' own, with random values in all variables."""
+    """The file has the form of Keras' own, with random values in all variables."""
     make, file, asked = getattr(keras.applications, name), tmp_path / "weights.h5", []
 
     def get_file(name: str, address: str, **options: str) -> str:

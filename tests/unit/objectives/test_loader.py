@@ -103,7 +103,7 @@ def test_modules_that_others_have_put_into_a_shared_folder_are_not_imported(tmp_
 
 @pytest.mark.parametrize("mode", [0o755, 0o775, 0o777, 0o1777])
 def test_file_of_a_colleague_can_import_its_neighbours(tmp_path, owners, mode):
-    """As in a container, into which the folder of a user of the host is mounted."""
+    """A folder of a user of the host that is mounted into a container is such a colleague's."""
     tmp_path.chmod(mode)
     name = f"of_a_colleague_{mode}"
     write_modules(tmp_path, name)

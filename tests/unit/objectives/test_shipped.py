@@ -312,7 +312,7 @@ def rate(step: int) -> float:
 
 @pytest.mark.any_backend
 def test_optimizer_is_that_of_the_base_class(objective):
-    """So that it is enough to test it with one objective."""
+    """It is therefore enough to test one objective."""
     assert type(objective).optimizer is KerasObjective.optimizer
 
 
@@ -339,7 +339,7 @@ def test_run_of_one_step_has_no_warm_up(objective):
 @one_objective
 @each_optimizer
 def test_optimizer_takes_the_steps_of_keras(objective, kind):
-    """On a quadratic bowl; SGD has Nesterov momentum."""
+    """The loss is a quadratic bowl; SGD has Nesterov momentum."""
     tuned = {"optimizer": kind, "learning_rate": PEAK, "weight_decay": 0.0}
     mine = objective.optimizer(objective.first[0] | tuned, STEPS)
     theirs = (

@@ -199,7 +199,7 @@ def test_trial_that_ends_itself_is_complete_although_it_is_asked_to_end(
 def test_complete_result_is_reported_again_if_its_agent_died(
     agent: Agent, leaves_at: int, saves_outcome: bool
 ) -> None:
-    """Without a saved state it would be trained again; with one, a trial that ended itself would go on."""
+    """It would be trained again without a saved state; with one, a trial that ended itself would go on."""
     run, ended = outcome_of(agent, leaves_at=leaves_at)
     run.save_outcome(replace(ended, results={"test_accuracy": 0.5, "confusion": [[1, 0], [0, 1]]}))
     again = agent.run(epochs=3, saves_outcome=saves_outcome)
@@ -278,7 +278,7 @@ def test_judged_value_that_is_not_finite_has_diverged(agent: Agent, value: float
 
 
 class CudnnError(RuntimeError):
-    """As libraries of CUDA raise it if they find no memory, or do not fit to the driver."""
+    """Libraries of CUDA raise it so if they find no memory, or do not fit to the driver."""
 
 
 @pytest.mark.parametrize(

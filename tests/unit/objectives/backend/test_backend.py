@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hpo.errors import UsageError
+from hpo.options import hosts
 from objectives import backend
 from objectives.backend import interface
 from objectives.device import Device
@@ -39,6 +40,10 @@ def test_tensorflow_of_any_objective_grows_into_a_gpu_unless_the_user_chose(unse
     backend.bind(Device("gpu:0", gpu=gpu))
     assert os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH") == expected
     assert os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") == (None if gpu is None else "false")
+
+
+def test_option_names_each_backend():
+    assert tuple(interface.BACKENDS) == hosts.BACKENDS
 
 
 def test_unknown_backend_is_refused(monkeypatch):

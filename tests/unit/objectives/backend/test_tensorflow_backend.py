@@ -53,7 +53,7 @@ def test_tensorflow_of_any_objective_is_limited_to_its_share_of_a_gpu(monkeypatc
 
 
 def test_digits_train_where_functions_run_eagerly():
-    """As users switch on to debug a layer of their own."""
+    """Users switch this on to debug a layer of their own."""
     objective = DigitsCNN()
     objective.prepare(DataOptions(limit=20), final=False)
     run = LocalRun(total_epochs=1, metric="val_loss")

@@ -19,7 +19,7 @@ NOW = 1000.0
 
 
 class Ends:
-    """What a workload is told of the ends of its runs."""
+    """A workload that keeps how its runs ended."""
 
     def __init__(self, in_slots: dict[int, SupervisedRun]) -> None:
         self.told: dict[int, str] = {}

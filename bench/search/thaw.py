@@ -1,6 +1,6 @@
 """The time that freeze-thaw takes to judge, choose and settle trials, in studies of many trials.
 
-`python -m bench.thaw` starts a PostgreSQL of its own and fills studies with plain SQL. Each decision is one
+`python -m bench.search.thaw` starts a PostgreSQL of its own and fills studies with plain SQL. Each decision is one
 transaction, which is rolled back.
 """
 
