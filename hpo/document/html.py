@@ -28,6 +28,9 @@ _POLICY = (
 
 _LONG = 20
 """Characters of a first cell that need several words a line on a narrow screen."""
+_SIGN = re.compile(r"([±<>≤≥]) (?=[\d.])")
+"""A sign before its number."""
+_POWER = re.compile(r"\b[\d.]+e-\d+\b")
 _OPTION = re.compile(r"--[a-z][a-z-]*[a-z]")
 
 
@@ -38,7 +41,7 @@ def escape(text: str) -> str:
 
 def prose(text: str) -> str:
     """Return escaped text whose names of options are not broken across lines."""
-    return _OPTION.sub(r'<span class="option">\g<0></span>', escape(text))
+    return _OPTION.sub(r'<span class="whole">\g<0></span>', escape(text))
 
 
 def render_page(document: Document) -> str:
@@ -136,9 +139,9 @@ def _block(block: Block, charts: list[str]) -> str:
 def _table(table: Table) -> str:
     def row(tag: str, cells: Sequence[str]) -> str:
         return "".join(
-            f'<{tag} class="number">{escape(cell)}</{tag}>'
+            f'<{tag} class="number">{_cell(cell)}</{tag}>'
             if header in table.right
-            else f"<{tag}>{escape(cell)}</{tag}>"
+            else f"<{tag}>{_cell(cell)}</{tag}>"
             for header, cell in zip(table.headers, cells, strict=True)
         )
 
@@ -151,6 +154,12 @@ def _table(table: Table) -> str:
         f'{caption}<div class="wide"><table{long}><thead><tr>{row("th", table.headers)}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    """Return escaped text that a narrow screen breaks between words and after underscores, not within numbers."""
+    whole = _POWER.sub(r'<span class="whole">\g<0></span>', escape(_SIGN.sub("\\1\xa0", text)))
+    return whole.replace("_", "_<wbr>")
 
 
 def _figure(figure: Figure, charts: list[str]) -> str:

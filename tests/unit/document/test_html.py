@@ -61,7 +61,7 @@ class _Outline(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "img":
             self.images.append(dict(attrs)["src"] or "")
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -86,9 +86,17 @@ def test_option_is_not_broken_across_lines() -> None:
         Document("t", "", [Section("s", [Paragraph("Crop (--image-size), <b>-- or --trials 5.")])])
     )
     assert (
-        '(<span class="option">--image-size</span>), &lt;b&gt;-- or <span class="option">--trials</span> 5.'
+        '(<span class="whole">--image-size</span>), &lt;b&gt;-- or <span class="whole">--trials</span> 5.'
         in page
     )
+
+
+def test_cells_are_broken_between_words_and_not_within_numbers() -> None:
+    table = Table(("learning_rate", "p"), [("1e-05 or 7.82e-06", "< 0.001")], right=("p",))
+    page = render_page(Document("t", "", [Section("s", [table])]))
+    assert "<th>learning_<wbr>rate</th>" in page
+    assert '<td><span class="whole">1e-05</span> or <span class="whole">7.82e-06</span></td>' in page
+    assert '<td class="number">&lt;\xa00.001</td>' in page
 
 
 def test_caption_does_not_scroll_with_a_wide_table() -> None:
