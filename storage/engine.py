@@ -65,7 +65,7 @@ _FACTS = text(
     " current_setting('transaction_read_only')::bool"
 )
 
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 0.5
 """Seconds for which a command that does not train tries to reach a server: a user waits for its answer."""
 
 STARTUP_SECONDS = 10.0
