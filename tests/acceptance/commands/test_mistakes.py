@@ -81,7 +81,7 @@ def nowhere() -> Iterator[dict[str, int]]:
 
 
 def test_unreachable_database_fails_after_timeout(service: Service, nowhere: dict[str, int]) -> None:
-    """Commands that train retry for ten seconds, others for half a second, plus five for a connection that began within them."""
+    """Commands that train retry for ten seconds, others for half a second; a connection takes five more at most."""
     commands = {}
     for why, port in nowhere.items():
         service.set(HPO_STORAGE=f"postgresql://hpo:secret@127.0.0.1:{port}/hpo")
