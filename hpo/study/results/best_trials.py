@@ -19,7 +19,6 @@ from hpo.study.predicates import may_be_best
 from hpo.study.results.added_trials import better_added
 from hpo.study.results.test_set import has_test_set
 from hpo.study.results.trials import ADDED, rows_with_added
-from objectives.runs.figures import SPEED
 from objectives.spaces.choices import identity
 from objectives.trial_value import Reported, chosen, reported
 from storage.attempts import read_metrics
@@ -45,8 +44,6 @@ class BestTrial(JsonRow):
     seed: int
     metrics: Mapping[str, float]
     """Metrics reported after the last epoch, or after the one whose value is the trial's."""
-    images_per_second: float | None = None
-    """Speed of that epoch, where its objective reports it."""
     value_epoch: int | None = None
     """Epoch after which the trial had its value, where the study takes the best one; None: the last epoch."""
     has_test_set: bool = True
@@ -155,8 +152,7 @@ def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTri
     epoch = judged.epoch if judged is not None and by_best else None
     last = select(epochs.c.metrics).where(epochs.c.reservation_id == row.reservation_id)
     last = last.where(epochs.c.epoch == epoch) if epoch is not None else last
-    metrics = read_metrics(connection.scalar(last.order_by(epochs.c.epoch.desc()).limit(1)) or {})
-    speed = metrics.pop(SPEED, None)
+    metrics = connection.scalar(last.order_by(epochs.c.epoch.desc()).limit(1))
     return BestTrial(
         study=study.name,
         objective=study.objective,
@@ -167,8 +163,7 @@ def _best_trial(connection: Connection, study: StoredStudy, row: Any) -> BestTri
         params=row.params or {},
         epochs=row.epochs,
         seed=row.seed,
-        metrics=metrics,
-        images_per_second=speed,
+        metrics=read_metrics(metrics or {}),
         value_epoch=epoch,
         has_test_set=has_test_set(connection, study.study_id),
         better_added=better_added(connection, study, row.value),

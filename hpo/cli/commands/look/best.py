@@ -8,7 +8,7 @@ from hpo import formatting
 from hpo.cli import options, output
 from hpo.cli.options import option
 from hpo.cli.output import echo_text
-from objectives.runs.figures import plain
+from objectives.runs.figures import SPEED, plain
 
 
 @click.command()
@@ -45,7 +45,7 @@ def best(study: str, front: bool, as_json: bool, storage: str | None) -> None:
             ("seed", str(found.seed)),
             *(
                 (("speed", f"{speed:,.0f} images/s"),)
-                if (speed := found.images_per_second) is not None
+                if (speed := found.metrics.get(SPEED)) is not None
                 else ()
             ),
             *((names[name], formatting.parameter(value)) for name, value in found.params.items()),
@@ -54,7 +54,7 @@ def best(study: str, front: bool, as_json: bool, storage: str | None) -> None:
     others = " ".join(
         f"{name}={formatting.parameter(value) if name == 'learning_rate' else formatting.metric(value)}"
         for name, value in found.metrics.items()
-        if name != found.metric
+        if name not in (found.metric, SPEED)
     )
     if others:
         epoch = "its last epoch" if found.value_epoch is None else f"epoch {found.value_epoch}"
