@@ -40,7 +40,7 @@ def dashboard(host: str, port: int, allow_changes: bool, storage: str | None) ->
 
     found = options.settings(storage)
     folders = (found.checkpoints, found.home / "logs")
-    with options.opened(storage) as database:
+    with options.opened(storage, starts=True) as database:
         server = DashboardServer(database, DashboardRequest(host, port, allow_changes, folders))
         try:
             kind = "changes are allowed" if allow_changes else "read-only"
