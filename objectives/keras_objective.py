@@ -210,13 +210,11 @@ class KerasObjective(Objective):
         from objectives import backend
 
         assert self._data is not None
-        backend.configure(device, 0, again=self._programs is not None)
+        backend.configure(device, 0)
         from objectives.training import trial_model
 
         objective, own = switches.applied(self, params, self.space, KerasObjective)
-        model, judge = trial_model.check(objective, own, self._data, metric or self.metric)
-        if self._programs is not None:
-            self._programs.note_checked(model, own_functions=bool(judge.own) or judge.loss.own)
+        trial_model.check(objective, own, self._data, metric or self.metric)
 
     def train(self, params: Params, run: Run) -> None:
         """Build and train the model, report each epoch and, in a final run, evaluate on the test set once."""

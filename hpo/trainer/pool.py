@@ -95,12 +95,6 @@ class TrainerPool:
         """Slots with an attempt."""
         return self.lanes.busy | frozenset(self._trainers)
 
-    def divide(self, devices: Sequence[Device]) -> None:
-        """Replace the slots, none of which has an attempt."""
-        # They would wait for attempts that go to hosts of lanes.
-        self._waiting.close()
-        self.devices = list(devices)
-
     def free_slots(self) -> list[int]:
         """Return the slots in which an attempt can be started, lowest first."""
         busy = self.busy
@@ -269,8 +263,7 @@ class TrainerPool:
             self._events.append((slot, message))
             if isinstance(message, Finished):
                 del self._trainers[slot]
-                known = trainer.pid is not None and not trainer.orphan
-                if message.stays and trainer.start.may_stay and known:
+                if message.stays and trainer.start.may_stay and not trainer.orphan:
                     self._waiting.keep(slot, trainer)
                 else:
                     trainer.connection.close()

@@ -125,7 +125,7 @@ class Reuse:
 
     @property
     def experienced(self) -> bool:
-        """Whether this process has trained another attempt, or checked a model, before."""
+        """Whether this process has trained another attempt before."""
         return self._attempts > 0
 
     def _prepare(self, objective: Objective) -> bool:
@@ -148,33 +148,25 @@ class Reuse:
         self._loaded.note_attributes()
         return True
 
-    def permits(self, outcome: Outcome, *, trained: bool = True) -> bool:
-        """Return whether another attempt may follow the one that has ended with this outcome.
-
-        Without `trained`, only a model has been built.
-        """
+    def permits(self, outcome: Outcome) -> bool:
+        """Return whether another attempt may follow the one that has ended with this outcome."""
         self._attempts += 1
         if not self._enabled or outcome not in _ORDERLY or self._attempts >= MOST_ATTEMPTS:
             return False
         # Code of the objective may have put anything anywhere.
         with suppress(Exception):
-            return (
-                self._output.unchanged
-                and Surroundings.now() == self._surroundings
-                and self._is_clean(trained)
-            )
+            return self._output.unchanged and Surroundings.now() == self._surroundings and self._is_clean()
         return False
 
-    def _is_clean(self, trained: bool) -> bool:
+    def _is_clean(self) -> bool:
         self._loaded.drop()
         objective = self._loaded.prepare()
         assert isinstance(objective, KerasObjective)
         memory = private_bytes()
-        if trained:
-            self._memory = self._memory or memory
+        self._memory = self._memory or memory
         return (
             objective.keeps_program()
-            and (not trained or memory - self._memory <= MOST_GROWTH_BYTES)
+            and memory - self._memory <= MOST_GROWTH_BYTES
             and _attributes(objective) == self._attributes
             and not any(one.changes() for one in self._modules)
             and [one.caches() for one in self._modules] == self._caches

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -99,9 +99,6 @@ class FakePool:
     @property
     def busy(self) -> frozenset[int]:
         return frozenset(self._trainers)
-
-    def divide(self, devices: Sequence[Device]) -> None:
-        self.devices = list(devices)
 
     def free_slots(self) -> list[int]:
         return [slot for slot in range(self.slots) if slot not in self._trainers]

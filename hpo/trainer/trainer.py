@@ -51,16 +51,14 @@ def train(connection: Connection, loaded: ObjectiveLoader) -> None:
     release_threads(start.device.threads)
     if loaded.prepared and start.memory_bytes:
         _limit_memory(start.memory_bytes)
+    if start.checks:
+        _report(pipe, _checked(loaded, start))
     if start.most_lanes:
         # Imports the library of its backend, which no other trainer needs yet.
         from hpo.trainer.lanes.measurement import measured
 
         _report(pipe, measured(pipe, loaded, start))
     reuse = Reuse(loaded, start, output)
-    if start.checks:
-        start = _check(pipe, loaded, start, reuse)
-        pipe = TrainerPipe(connection)
-        _redirect(output, pipe, start)
     while True:
         start = _attempt(pipe, loaded, start, reuse)
         pipe = TrainerPipe(connection)
@@ -93,21 +91,6 @@ def _attempt(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start, reuse: Re
     except OSError:
         end_group()
     return run.next_start()
-
-
-def _check(pipe: TrainerPipe, loaded: ObjectiveLoader, start: Start, reuse: Reuse) -> Start:
-    """Report whether a model can train; return the first attempt of this process, or end it."""
-    finished = _checked(loaded, start)
-    if not reuse.permits(finished.outcome, trained=False):
-        _report(pipe, finished)
-    flush_output()
-    try:
-        pipe.send(replace(finished, stays=True))
-        following = pipe.receive()
-    except (EOFError, OSError):
-        end_group()
-    assert isinstance(following, Start)
-    return following
 
 
 def _checked(loaded: ObjectiveLoader, start: Start) -> Finished:

@@ -1,4 +1,4 @@
-"""Trainers that have ended an attempt, or checked a model, and wait for the next one in their slot."""
+"""Trainers that have ended an attempt and wait for the next one in their slot."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ def may_stay(start: Start, device: Device) -> bool:
     """Return whether the trainer of an attempt may wait for another one after it."""
     # A limit of memory is one of an attempt, and a GPU is not known to repeat results.
     limited = start.memory_bytes is not None or device.gpu is not None
-    # Attempts in lanes are sent to the host of their lanes alone.
-    laned = start.checks and device.lane is not None
-    return not (start.final or laned or start.most_lanes or limited)
+    return not (start.final or start.checks or start.most_lanes or limited)
 
 
 class WaitingTrainers:
@@ -34,15 +32,9 @@ class WaitingTrainers:
         self._kept[slot] = trainer
 
     def take(self, slot: int, start: Start) -> PooledTrainer | None:
-        """Return the trainer that has got the next attempt of a slot; None if none waits there.
-
-        One that waits is ended if the attempt needs a process of its own.
-        """
+        """Return the trainer that has got the next attempt of a slot; None if none waits there."""
         trainer = self._kept.pop(slot, None)
-        if trainer is None:
-            return None
-        own = start.checks or not start.may_stay
-        if own or not trainer.restart(start):
+        if trainer is not None and not trainer.restart(start):
             _end(trainer)
             return None
         return trainer

@@ -12,7 +12,6 @@ import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from types import FunctionType, ModuleType
 from typing import Any
@@ -93,16 +92,6 @@ def compared(model: keras.Model, optimizer: keras.optimizers.Optimizer, *setting
     except Exception as exc:
         raise UnknownError("a setting of the model, the optimizer or the loss") from exc
     return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
-
-
-def is_known(model: keras.Model) -> bool:
-    """Return whether a model consists only of what can be compared."""
-    # A setting may be any object, whose class may raise anything.
-    with suppress(Exception):
-        _check_code()
-        _model(model, outermost=True)
-        return True
-    return False
 
 
 def rates(model: keras.Model) -> list[keras.layers.Dropout]:

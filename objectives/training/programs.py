@@ -134,14 +134,6 @@ class Programs:
         self._layers.update(built)
         self.reusable = key is not None
 
-    def note_checked(self, model: keras.Model, *, own_functions: bool) -> None:
-        """Note a model that has been built without a run, so that no run trains it.
-
-        A run may follow in this process if the model consists of known layers, and no function of yours judged it.
-        """
-        self._layers.update(model._flatten_layers(include_self=False))
-        self.reusable = not own_functions and identity.is_known(model)
-
     def program(
         self,
         key: str | None,

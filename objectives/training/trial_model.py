@@ -92,8 +92,8 @@ def augmentation(objective: Trainable, data: Data) -> Augmentation | None:
     return found
 
 
-def check(objective: Trainable, params: Params, data: Data, metric: str) -> tuple[keras.Model, Judge]:
-    """Return model and judge of a configuration, after computing its loss and metrics of made outputs.
+def check(objective: Trainable, params: Params, data: Data, metric: str) -> None:
+    """Build a configuration and compute its loss and metrics of made outputs, without training.
 
     `metric` is that of the study.
 
@@ -116,7 +116,6 @@ def check(objective: Trainable, params: Params, data: Data, metric: str) -> tupl
     outputs = judge.task.outputs(_made_outputs(len(targets), model.output_shape[1:]))
     for name, function in judge.own.items():
         _check_metric(name, function, targets, outputs)
-    return model, judge
 
 
 def _without_activation(

@@ -71,7 +71,7 @@ class LaneChoice:
         if lanes > 1:
             slots = in_lanes(devices, lanes)[:trials]
             check_limits(len(slots))
-            self.pool.divide(slots)
+            self.pool.devices = slots
 
     def _fastest(self, params: Params, most: int, trials: int | None, check: Callable[[], None]) -> int:
         # Slots that share a GPU may have different parts of it.

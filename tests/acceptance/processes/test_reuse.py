@@ -87,25 +87,6 @@ class Trials:
                         finished = True
         return pid, epochs
 
-    def check(self, params: Mapping[str, Any]) -> int:
-        """Return the process that checks a model."""
-        start = start_message(
-            params=params,
-            metric="val_accuracy",
-            device=Device(cores=()),
-            log=str(self._folder / "check"),
-            checks=True,
-        )
-        self._pool.start(0, start)
-        pid, outcome = None, None
-        while outcome is None:
-            events = self._pool.wait(0.05)
-            pid = self._pool._trainers[0].pid if 0 in self._pool._trainers else pid
-            outcome = next((one.outcome for _, one in events if isinstance(one, Finished)), None)
-        assert outcome == "complete"
-        assert pid is not None
-        return pid
-
 
 def with_pool(folder: Path, objective: str, test: Callable[[Trials, TrainerPool], None]) -> None:
     load = Load(objective, DataOptions(limit=300), final=False)
@@ -132,32 +113,6 @@ def test_trials_in_one_process_equal_trials_in_fresh_ones_paused_or_not(tmp_path
         assert begun[1] + resumed[1] == fresh[1][1]
 
     with_pool(tmp_path, "digits-cnn", test)
-
-
-def test_process_that_has_checked_a_model_trains_the_first_trial_as_a_fresh_one(tmp_path: Path) -> None:
-    def test(trials: Trials, pool: TrainerPool) -> None:
-        checked = trials.check(FIRST)
-        kept = [trials.train(OTHER, 2), trials.train(FIRST, 1)]
-        assert {pid for pid, _ in kept} == {checked}
-        pool.fresh_processes = True
-        fresh = [trials.train(OTHER, 2), trials.train(FIRST, 1)]
-        assert checked not in {pid for pid, _ in fresh}
-        assert [epochs for _, epochs in kept] == [epochs for _, epochs in fresh]
-
-    with_pool(tmp_path, "digits-cnn", test)
-
-
-def test_trial_after_a_check_with_code_of_the_user_gets_a_fresh_process(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(OBJECTIVE)
-    plain = {"seed": 1, "changes": False, "own_layer": False}
-
-    def test(trials: Trials, pool: TrainerPool) -> None:  # noqa: ARG001
-        for changes, same in (({"own_layer": True}, False), ({"changes": True}, False), ({}, True)):
-            checked = trials.check(plain | changes)
-            assert (trials.train(plain, 1)[0] == checked) is same, changes
-
-    with_pool(tmp_path, f"{file}:Digits", test)
 
 
 def test_trial_with_code_of_the_user_gets_a_fresh_process(tmp_path: Path) -> None:

@@ -110,31 +110,12 @@ def test_pool_of_fresh_processes_keeps_none(host: Host) -> None:
     assert len(host.template.trainers) == 2
 
 
-@pytest.mark.parametrize("options", [{"memory_bytes": 2**30}, {"final": True}, {"checks": True}], ids=str)
-def test_attempt_that_needs_a_process_of_its_own_ends_the_waiting_trainer(
-    host: Host, trainer: Connection, options: dict[str, object]
-) -> None:
-    assert not trainer.closed
-    host.pool.start(0, start_message(**options))
-    assert host.killed == [10]
-    assert len(host.template.trainers) == 2
-
-
-def test_division_of_slots_ends_waiting_trainers(host: Host, trainer: Connection) -> None:
-    assert not trainer.closed
-    host.pool.divide([Device("cpu:0", lane=0), Device("cpu:1", lane=0)])
-    assert host.killed == [10]
-    assert host.pool.free_slots() == [0, 1]
-
-
 @pytest.mark.parametrize(
     ("options", "device", "may"),
     [
         ({}, Device(), True),
         ({"final": True}, Device(), False),
-        ({"checks": True}, Device(), True),
-        ({"checks": True}, Device(lane=0), False),
-        ({"most_lanes": 4}, Device(), False),
+        ({"checks": True}, Device(), False),
         ({"memory_bytes": 2**30}, Device(), False),
         ({}, Device("gpu:0", gpu="0"), False),
     ],
