@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.outcomes import Outcome
+from hpo.trainer.memory import private_bytes
 from hpo.trainer.messages import Start
 from hpo.trainer.output import AttemptOutput
 from hpo.trainer.template.data_digest import arrays_of
@@ -180,9 +181,3 @@ def _attributes(objective: KerasObjective) -> dict[str, str | None]:
     # Those of memory-mapped files cannot be changed, and would be read from disk.
     arrays = [one for one in arrays_of(objective) if one.flags.writeable and not one.dtype.hasobject]
     return found | {"_data": fingerprint(arrays)}
-
-
-def private_bytes() -> int:
-    """Return the memory that this process shares with no file."""
-    pages = Path("/proc/self/statm").read_text().split()
-    return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")

@@ -30,10 +30,10 @@ from hpo.trainer.lanes.lane_run import LaneRun
 from hpo.trainer.lanes.messages import Ask, Begin, Freed, FromHost, Placed, Refused, Shape, Train, encode
 from hpo.trainer.lanes.output import LaneOutput
 from hpo.trainer.lanes.places import NotInLanesError, Places, Threads
+from hpo.trainer.memory import private_bytes
 from hpo.trainer.messages import Finished, Start, Started
 from hpo.trainer.output import no_log
 from hpo.trainer.pipe import TrainerPipe
-from hpo.trainer.reuse import private_bytes
 from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.base import Objective
 from objectives.keras_objective import KerasObjective

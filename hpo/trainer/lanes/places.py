@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from hpo.trainer.memory import give_back
 from objectives.base import Objective, Params
 
 
@@ -46,7 +46,7 @@ class Threads:
     """Lanes that are threads only, of objectives that need no program."""
 
     def drop_idle(self) -> None:
-        gc.collect()
+        give_back()
 
     def announced(self, index: int) -> AbstractContextManager[object]:  # noqa: ARG002
         return nullcontext()

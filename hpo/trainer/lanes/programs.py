@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from hpo.trainer.ends.failures import one_line
 from hpo.trainer.ends.outcome import is_want_of_memory
 from hpo.trainer.lanes.places import NotInLanesError, Places
+from hpo.trainer.memory import give_back
 from objectives.base import Objective, Params
 from objectives.device import Device
 from objectives.errors import FreshProcessError, SharedFailureError
@@ -135,8 +135,8 @@ class Programs(Places):
 
 
 def _close(programs: list[_Program]) -> None:
-    """End programs and give their memory back: models refer to themselves, so nothing else would soon."""
+    """End programs and give their memory back."""
     for one in programs:
         one.lanes.close()
     programs.clear()
-    gc.collect()
+    give_back()
