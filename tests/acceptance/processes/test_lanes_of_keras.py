@@ -94,6 +94,9 @@ class Trials:
                 match event:
                     case Started():
                         self.pids.append(event.pid)
+                        # Its checkpoint may have been written before it was killed, and its report not sent.
+                        for record in event.history:
+                            self.losses[slot][record.epoch] = record.metrics["val_loss"]
                     case Epoch(record):
                         self.losses[slot][record.epoch] = record.metrics["val_loss"]
                         if kill_after is not None and all(kill_after in one for one in self.losses):
