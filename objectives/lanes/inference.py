@@ -17,6 +17,8 @@ class Inference:
     def __init__(self) -> None:
         self._model: keras.Model | None = None
         self._lock = threading.Lock()
+        self._tracing = threading.Lock()
+        """Held while the model is traced, by one thread at a time."""
         self._forward: Callable[..., Any] | None = None
         self._states: Callable[..., Any] | None = None
         self._compilations: dict[Any, Future[None]] = {}
@@ -72,7 +74,8 @@ class Inference:
 
         def compile_it() -> None:
             try:
-                function(*given)
+                with self._tracing:
+                    function(*given)
             except BaseException as exc:  # noqa: BLE001 - raised again in the lanes that wait
                 with self._lock:
                     # There may be memory for a later one.
