@@ -175,9 +175,10 @@ def test_batches_that_are_made_on_the_device_equal_those_of_the_host(digits, alo
         return train_block(program, active, count, arrays)
 
     monkeypatch.setattr(LaneProgram, "train_block", counted)
-    adam, other, _ = _side_by_side(
-        lanes, (digits, ADAM, 1, gpu), (digits, OTHER, 2, gpu), (digits, OTHER, 3, gpu | {"total_epochs": 1})
+    adam, other, diverged = _side_by_side(
+        lanes, (digits, ADAM, 1, gpu), (digits, OTHER, 2, gpu), (digits, DIVERGING, 3, gpu)
     )
+    assert isinstance(diverged, DivergedError)
     _assert_equal(adam, alone["adam"])
     _assert_equal(other, alone["other"])
     assert max(map(max, blocks)) > 1
