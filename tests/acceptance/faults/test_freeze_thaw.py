@@ -75,8 +75,10 @@ def _kept(service: Service) -> set[int]:
 
 
 def _complete(service: Service) -> list[int]:
-    """Return the complete trials, the best first."""
-    found = service.rows("SELECT reservation_id FROM hpo.trials WHERE outcome = 'complete' ORDER BY value")
+    """Return the complete trials, the best first, and of two with one value the earlier one."""
+    found = service.rows(
+        "SELECT reservation_id FROM hpo.trials WHERE outcome = 'complete' ORDER BY value, reservation_id"
+    )
     return [row.reservation_id for row in found]
 
 

@@ -66,6 +66,29 @@ def test_head_is_the_newest_revision() -> None:
     assert ScriptDirectory(str(migrate.MIGRATIONS)).get_heads() == [migrate.HEAD]
 
 
+def test_head_of_optuna_is_read_from_its_migrations(database: Database) -> None:
+    storage = migrate.optuna_storage(database.engine.url, create=False)
+    try:
+        assert migrate.optuna_head() == storage.get_head_version()
+    finally:
+        storage.engine.dispose()
+
+
+@pytest.mark.parametrize("head", ["", "v9.9.9.z"])
+def test_tables_are_accepted_if_the_head_of_optuna_cannot_be_read(
+    head: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "optuna_head", lambda: head)
+    migrate.optuna_storage(database.engine.url, create=False).engine.dispose()
+
+
+def test_tables_of_an_older_optuna_are_refused(database: Database) -> None:
+    older = text("UPDATE public.alembic_version SET version_num = 'v3.0.0.d'")
+    database.transaction(lambda connection: connection.execute(older))
+    with pytest.raises(StorageUrlError, match="another version of Optuna"):
+        migrate.optuna_storage(database.engine.url, create=False)
+
+
 def test_database_of_revision_0002_keeps_its_rows_under_new_names(empty_storage_url: str) -> None:
     engine = open_engine(empty_storage_url)
     migrate.optuna_storage(engine.url, create=True).engine.dispose()
