@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from hpo.agent.lanes import kept_speeds
@@ -85,16 +85,22 @@ class LaneChoice:
                 f"--lanes auto: {_counted(lanes)} ({kept_speeds.text(kept.speeds)}, measured {kept.measured_at[:10]})"
             )
             return lanes
-        speeds = self._measured(slot, params, most, check)
+        speeds, end = self._measured(slot, params, most, check)
         if not speeds:
+            _log_alone(end.reason)
             return 1
-        kept_speeds.keep(self.home, about, most, speeds)
-        lanes = best(speeds, trials)
-        log.info(f"--lanes auto: {_counted(lanes)} ({kept_speeds.text(speeds)})")
+        lanes, found = best(speeds, trials), kept_speeds.text(speeds)
+        if end.repeats:
+            kept_speeds.keep(self.home, about, most, speeds)
+        else:
+            found += f"; no more of them are known: {end.reason}"
+        log.info(f"--lanes auto: {_counted(lanes)} ({found})")
         return lanes
 
-    def _measured(self, slot: int, params: Params, most: int, check: Callable[[], None]) -> list[Measured]:
-        """Return the speeds that a trainer measures; none if it failed at once, which the log then says."""
+    def _measured(
+        self, slot: int, params: Params, most: int, check: Callable[[], None]
+    ) -> tuple[list[Measured], _End]:
+        """Return the speeds that a trainer measures, none if it failed at once, and why it measured no more."""
         wait_until_ready(self.pool, check)
         limit = f"{MOST_SECONDS / 60:g} minutes"
         log.info(
@@ -104,20 +110,20 @@ class LaneChoice:
         output = self.home / "logs" / f"lanes-{os.getpid()}.log"
         start = probe_start(self.pool, slot, self.description, params, output, most_lanes=most)
         found: list[Measured] = []
+        ended: _End | None = None
         self.pool.start(slot, start)
         clock = ListeningClock()
         end = clock.now() + MOST_SECONDS
         try:
-            while (problem := self._receive(slot, found)) is None and clock.now() < end:
+            while (ended := self._receive(slot, found)) is None and clock.now() < end:
                 check()
         finally:
             self.pool.kill(slot)
             output.unlink(missing_ok=True)
-        if not found:
-            _log_alone(problem or f"none could be measured in {limit}: give --lanes N to choose yourself")
-        return found
+        late = _End(f"its time, {limit}, was over: give --lanes N to choose yourself", repeats=False)
+        return found, ended or late
 
-    def _receive(self, slot: int, found: list[Measured]) -> str | None:
+    def _receive(self, slot: int, found: list[Measured]) -> _End | None:
         """Add the speeds that have been measured; return why no further ones follow, None if some may."""
         for at, event in self.pool.wait(WAIT_SECONDS):
             if at != slot:
@@ -126,12 +132,25 @@ class LaneChoice:
                 case LaneSpeed(lanes, speed):
                     found.append(Measured(lanes, speed))
                 case Finished(Outcome.INFEASIBLE, error):
-                    return error
-                case Finished():
-                    return f"the measurement failed: {event.error}"
+                    return _End(error, repeats=True)
+                case Finished(outcome, error):
+                    repeats = outcome in (Outcome.COMPLETE, Outcome.OUT_OF_MEMORY)
+                    return _End(f"the measurement failed: {error}", repeats=repeats)
                 case TrainerExited() | SpawnFailed():
-                    return f"the process that measured has ended: {event.reason}"
+                    repeats = isinstance(event, TrainerExited) and event.out_of_memory
+                    return _End(f"the process that measured has ended: {event.reason}", repeats=repeats)
         return None
+
+
+@dataclass(frozen=True)
+class _End:
+    """The end of a measurement."""
+
+    reason: str
+    """Why it measured no more lanes."""
+    _: KW_ONLY
+    repeats: bool
+    """Whether another measurement would end there too, so that its speeds are kept."""
 
 
 def _counted(lanes: int) -> str:

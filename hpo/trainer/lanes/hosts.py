@@ -42,6 +42,8 @@ class LaneHosts:
         self._fork = fork
         self._numbers = count()
         self._hosts: dict[int, PooledHost] = {}
+        self._reasons: set[str] = set()
+        """Reasons, already logged, for which attempts train in processes of their own."""
         self.shapes = Shapes()
         self.hung_seconds = 0.0
         """Time of silence after which an attempt counts as hung."""
@@ -203,7 +205,9 @@ class LaneHosts:
         del host.attempts[slot]
         attempt.close()
         if isinstance(message, Refused):
-            log.debug(f"slot {slot} trains in a process of its own: {message.reason}")
+            if message.reason not in self._reasons:
+                self._reasons.add(message.reason)
+                log.info(f"not in a lane, but in a process of its own: {message.reason}")
             self._fork(slot, replace(attempt.start, alone=True))
         else:
             self._emit(

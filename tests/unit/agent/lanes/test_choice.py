@@ -134,16 +134,37 @@ def test_without_a_speed_each_trial_has_a_process_of_its_own(host: Host, caplog,
     assert kept_speeds.all_kept(host.home) == []
 
 
-def test_death_of_the_process_leaves_the_speeds_before_it(host: Host) -> None:
-    # As the kernel ends one that takes too much memory.
-    pool = host.choose([*SPEEDS[:2], TrainerExited("killed", -9, True)])
+@pytest.mark.parametrize(
+    ("end", "kept", "reason"),
+    [
+        # As the kernel ends one that takes too much memory.
+        (TrainerExited("killed", -9, True), 1, ""),
+        (Finished(Outcome.OUT_OF_MEMORY, "RESOURCE_EXHAUSTED"), 1, ""),
+        (TrainerExited("killed", -9, False), 0, "the process that measured has ended: killed"),
+        (Finished(Outcome.BUG, "ValueError: x"), 0, "the measurement failed: ValueError: x"),
+        (None, 0, "its time, 5 minutes, was over: give --lanes N to choose yourself"),
+    ],
+)
+def test_end_before_the_last_speed_is_used_and_kept_only_if_it_would_repeat(
+    host: Host, caplog, monkeypatch, end: Event | None, kept: int, reason: str
+) -> None:
+    if end is None:
+        monkeypatch.setattr(choice_module, "MOST_SECONDS", 300.0)
+        times = iter((0.0, 1.0, 400.0))
+        monkeypatch.setattr(choice_module.ListeningClock, "now", lambda _: next(times))
+    pool = host.choose([*SPEEDS[:2], *([] if end is None else [end])])
     assert len(pool.devices) == 2
+    assert len(kept_speeds.all_kept(host.home)) == kept
+    more = f"; no more of them are known: {reason}" if reason else ""
+    assert caplog.messages[-1] == f"--lanes auto: 2 trials a process (images/s 1: 100, 2: 190{more})"
 
 
 def test_measurement_that_takes_too_long_ends(host: Host, caplog, monkeypatch) -> None:
     monkeypatch.setattr(choice_module, "MOST_SECONDS", 0.0)
     assert len(host.choose([]).devices) == 1
-    assert "none could be measured in" in caplog.messages[-1]
+    assert caplog.messages[-1].startswith(
+        "--lanes auto: one trial a process, because its time, 0 minutes, was over:"
+    )
 
 
 @pytest.mark.parametrize(

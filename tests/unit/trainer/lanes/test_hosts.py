@@ -177,14 +177,19 @@ def test_host_that_is_not_forked_fails_to_spawn_all_its_attempts(host: Host, cau
     assert events == [(0, SpawnFailed(reason)), (1, SpawnFailed(reason))]
 
 
-def test_refused_attempt_is_trained_by_a_process_of_its_own(lanes: Lanes) -> None:
-    assert lanes.say(Refused(lanes.numbers[0], "a layer of yours")) == []
+def test_refused_attempt_is_trained_by_a_process_of_its_own(
+    lanes: Lanes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for number in lanes.numbers:
+        assert lanes.say(Refused(number, "a layer of yours")) == []
+    assert caplog.messages == ["not in a lane, but in a process of its own: a layer of yours"]
     serial = max(lanes.host.template.trainers)
     assert lanes.host.events(Forked(serial, 11)) == []
     alone = lanes.host.template.trainers[serial].recv()
     assert isinstance(alone, Start)
     assert alone.alone
-    assert lanes.host.pool.sharing(0) == {0}
+    assert lanes.host.pool.sharing(1) == {1}
 
 
 def test_attempt_that_leaves_its_lane_without_an_outcome_is_lost_alone(lanes: Lanes) -> None:
