@@ -41,7 +41,10 @@ class MemoryWatch:
         """None before the first sample."""
 
     def sample(self, trainers: Collection[int]) -> None:
-        """Measure trainers, given their process ids, unless the last sample is too young."""
+        """Measure trainers, given the process id of each trial, unless the last sample is too young.
+
+        Trials in lanes have the same process, of which each has its part.
+        """
         now = time.monotonic()
         if not trainers or now - self._sampled_at < SAMPLE_SECONDS:
             return

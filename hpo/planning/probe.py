@@ -114,7 +114,7 @@ class Probe(Workload[ProbeRun]):
         self._signals.check()
         for run in self._supervisor.in_slots.values():
             run.printed.truncate()
-        self._watch.sample({run.pid for run in self._supervisor.in_slots.values() if run.pid is not None})
+        self._watch.sample([run.pid for run in self._supervisor.in_slots.values() if run.pid is not None])
 
     def schedule(self) -> bool:
         now = time.monotonic()
