@@ -70,7 +70,7 @@ test-gpu: install ## The tests that need JAX and a GPU (without one, those that 
 # JAX takes 100 MB that no other target needs; tests of the backend run again on it, in two workers that share what is compiled.
 test-jax: install ## Training on JAX: a killed and resumed study, and the tests of the training loop
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra jax
-	KERAS_BACKEND=jax $(BIN)/pytest --numprocesses 2 --dist worksteal -m 'not soak and not gpu and not any_backend' \
+	KERAS_BACKEND=jax $(BIN)/pytest --numprocesses 2 --dist worksteal \
 		tests/jax tests/acceptance/processes/test_reuse.py tests/acceptance/processes/test_lanes_of_keras.py tests/acceptance/faults/test_lanes.py \
 		tests/unit/trainer/lanes/test_programs.py tests/unit/objectives/backend tests/unit/objectives/lanes tests/unit/objectives/recipes \
 		tests/unit/objectives/training tests/unit/objectives/test_shipped.py --ignore tests/unit/objectives/backend/test_tensorflow_backend.py

@@ -55,12 +55,7 @@ def objective(request) -> KerasObjective:
 
 
 one_objective = pytest.mark.parametrize("objective", ["digits-cnn"], indirect=True)
-# Which variables are decayed follows from their names, on each backend.
-each_name = pytest.mark.parametrize(
-    "objective",
-    [pytest.param(name, marks=[pytest.mark.any_backend] if name != NAMES[0] else []) for name in NAMES],
-    indirect=True,
-)
+each_name = pytest.mark.parametrize("objective", NAMES, indirect=True)
 each_optimizer = pytest.mark.parametrize("kind", ["sgd", "adam"])
 
 
@@ -85,7 +80,6 @@ def values(variables: list) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
-@pytest.mark.any_backend
 def test_space_has_the_five_parameters(objective):
     assert objective.space.keys() == SPACE
     assert all(size >= 1 for size in objective.space["batch_size"].choices)
@@ -100,7 +94,6 @@ def test_space_has_the_five_parameters(objective):
     assert 0 <= decay.low < decay.high
 
 
-@pytest.mark.any_backend
 def test_first_configurations_lie_in_the_space(objective):
     assert objective.first
     study = optuna.create_study()
@@ -152,7 +145,6 @@ def test_dropout_acts_in_training_and_not_at_inference(objective):
     np.testing.assert_allclose(alone, first, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.any_backend
 def test_each_channel_is_normalized_by_the_training_images(objective, network):
     data = objective._data
     (layer,) = (layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
@@ -257,7 +249,6 @@ def changed(objective: KerasObjective, image: np.ndarray, count: int, monkeypatc
     return seen[0][0]
 
 
-@pytest.mark.any_backend
 @pytest.mark.parametrize("objective", CIFAR, indirect=True)
 def test_photographs_are_flipped_shifted_and_rotated(objective, monkeypatch):
     """Measured by a red mark left of the centre and a green one right of it."""
@@ -284,7 +275,6 @@ def test_photographs_are_flipped_shifted_and_rotated(objective, monkeypatch):
     assert 2 < degrees.max() < 20
 
 
-@pytest.mark.any_backend
 @pytest.mark.parametrize("objective", DIGITS, indirect=True)
 def test_digits_are_only_shifted(objective, monkeypatch):
     """A mirrored or strongly rotated digit would be another digit or none."""
@@ -310,7 +300,6 @@ def rate(step: int) -> float:
     return PEAK * (1 + math.cos(math.pi * (step - warmup) / (STEPS - warmup))) / 2
 
 
-@pytest.mark.any_backend
 def test_optimizer_is_that_of_the_base_class(objective):
     """It is therefore enough to test one objective."""
     assert type(objective).optimizer is KerasObjective.optimizer

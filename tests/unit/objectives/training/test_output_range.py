@@ -13,9 +13,6 @@ from keras import layers, ops
 from objectives.training.logits import as_logits, ends_in_weights, logarithms
 from objectives.training.output_range import range_of
 
-# Outputs of models are numbers, whatever computes them.
-pytestmark = pytest.mark.any_backend
-
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 3), dtype=np.uint8)
 
 
