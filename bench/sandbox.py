@@ -20,7 +20,8 @@ from sqlalchemy import Row, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from storage.embedded.server import EmbeddedServer
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 
 ROOT = Path(__file__).parent.parent
 

@@ -22,7 +22,7 @@ from bench.options import parser
 from bench.overhead import new_study
 from bench.report import Report, Row, spread
 from bench.sandbox import Sandbox
-from storage.engine import open_database
+from storage.opening import open_database
 
 LAUNCHES = {"hpo launch, first ever start": 7.0, "hpo launch, second start": 5.0}
 """Targets in seconds from the command to the end of the first epoch."""

@@ -113,7 +113,8 @@ def _backend(requested: str | None = None) -> Check:
 
 def _storage(settings: Settings) -> Check:
     from storage import studies
-    from storage.engine import open_database, server_version
+    from storage.engine import server_version
+    from storage.opening import open_database
 
     try:
         with open_database(settings.storage, settings.home) as database:

@@ -18,7 +18,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from storage.embedded.server import EmbeddedServer
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 from tests.acceptance import fork_server
 from tests.acceptance.fork_server import ForkServer
 from tests.databases import has_database, new_database, url_of

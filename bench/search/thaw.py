@@ -25,8 +25,9 @@ from hpo.search.curve_model.scheduler import Scheduler
 from hpo.search.freeze_thaw import NAME, FreezeThaw, rule_for
 from storage import agents, leases
 from storage.claiming import claims
-from storage.engine import Database, open_database
+from storage.engine import Database
 from storage.freeze_thaw import curves, rungs
+from storage.opening import open_database
 
 SIZES = (100, 1_000, 10_000)
 RULE = FreezeThaw(epochs=27)

@@ -35,7 +35,8 @@ from hpo.trainer.lanes.refusal import check_lanes
 from hpo.trainer.pool import TrainerPool
 from hpo.trainer.template.messages import Load
 from objectives.description import Description
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from hpo.settings import Settings
 from storage.connection.retry import Retry, short_reason
-from storage.engine import STARTUP_SECONDS, Database, open_database
+from storage.engine import Database
+from storage.opening import STARTUP_SECONDS, open_database
 
 log = logging.getLogger(__name__)
 

@@ -260,7 +260,7 @@ def opened(storage: str | None, *, starts: bool = False) -> Iterator[Database]:
 
     `starts`: a server that starts together with the command is waited for.
     """
-    from storage.engine import STARTUP_SECONDS, open_database
+    from storage.opening import STARTUP_SECONDS, open_database
 
     found, seconds = settings(storage), STARTUP_SECONDS if starts else None
     with open_database(found.storage, found.home, wait_seconds=seconds) as database:

@@ -19,7 +19,7 @@ from hpo.study.definition.launched_study import find
 from hpo.study.definition.study_data import with_images
 from hpo.terminal.work_progress import WorkProgress
 from objectives.base import DataOptions
-from storage.engine import open_database
+from storage.opening import open_database
 
 if TYPE_CHECKING:
     from hpo.document.document import Document

@@ -11,7 +11,7 @@ from hpo.models.record import ModelRecord, read_record
 from hpo.ownership import replaceable_by_others
 from hpo.settings import Settings
 from hpo.study.definition.objective_file import check_objective_file
-from storage.engine import open_database
+from storage.opening import open_database
 
 
 @dataclass(frozen=True)

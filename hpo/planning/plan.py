@@ -28,8 +28,9 @@ from hpo.trackers.target import parse_targets
 from hpo.trainer.checkpointing.checkpoints import check_writable
 from objectives import loader
 from objectives.base import Params
-from storage.engine import Database, open_database
+from storage.engine import Database
 from storage.goals import trained_epochs
+from storage.opening import open_database
 
 
 @dataclass(frozen=True, kw_only=True)

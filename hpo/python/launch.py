@@ -98,7 +98,7 @@ def load_study(name: str, storage: str | None = None) -> Study:
     _import_optuna()
     from hpo.python.study import Study
     from hpo.study.catalog import find_study
-    from storage.engine import open_database
+    from storage.opening import open_database
 
     settings = _settings(storage)
     if not isinstance(name, str):
@@ -140,7 +140,7 @@ def _reference(
     reference = reference_of(objective) if data is None and metric is None else None
     if reference is not None:
         return reference
-    from storage.engine import open_database
+    from storage.opening import open_database
 
     check_study_name(study)
     definition = define(objective, data, metric)

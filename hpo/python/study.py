@@ -15,7 +15,7 @@ from hpo.errors import UsageError
 from hpo.python.plots import PLOTS
 from hpo.settings import Settings
 from objectives.spaces.references import with_objects
-from storage.engine import open_database
+from storage.opening import open_database
 
 if TYPE_CHECKING:
     import pandas as pd

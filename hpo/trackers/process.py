@@ -24,7 +24,8 @@ from hpo.trackers.runs import Logged, Run, news_of
 from hpo.trackers.target import MODULES, Target
 from hpo.trackers.tracker import TrackedStudy, Tracker, open_tracker
 from storage.connection.retry import Retry
-from storage.engine import STARTUP_SECONDS, Database, open_database
+from storage.engine import Database
+from storage.opening import STARTUP_SECONDS, open_database
 from storage.tracked import SessionLock
 
 STALL_SECONDS = 20.0

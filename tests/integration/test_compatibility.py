@@ -19,7 +19,8 @@ import yaml
 import hpo as package
 from hpo.cli.main import cli, run
 from hpo.export.config_file import read_config
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 from tests.integration.storage.test_migrate import schema
 from tests.version_0_1 import EXPECTED, FOLDER, STUDIES, interrupted_trial, read_json
 

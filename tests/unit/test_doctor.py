@@ -49,7 +49,7 @@ def check(monkeypatch: pytest.MonkeyPatch, settings: Settings):
     def fail(*_: object, **__: object) -> None:
         raise StorageUnreachableError("no answer")
 
-    monkeypatch.setattr("storage.engine.open_database", fail)
+    monkeypatch.setattr("storage.opening.open_database", fail)
     return lambda name: {check.name: check for check in doctor.examine(settings)}[name]
 
 

@@ -163,7 +163,7 @@ OURS = """
 import {first}
 import hpo
 from hpo import load_study, KerasObjective
-from storage.engine import open_database
+from storage.opening import open_database
 import objectives.loader, storage
 assert objectives.loader.load("digits-cnn").dataset == "digits"
 from storage import mine

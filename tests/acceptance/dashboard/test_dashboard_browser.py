@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hpo.dashboard.answers import CHANGES, REFUSED
-from storage.engine import open_database
+from storage.opening import open_database
 from tests.acceptance.service import Running, Service
 from tests.integration.rows import finished_study
 

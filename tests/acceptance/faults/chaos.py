@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hpo.outcomes import COUNTED
 from storage.embedded.server import EmbeddedServer
-from storage.engine import open_database
+from storage.opening import open_database
 from tests.acceptance.faults import cuts
 from tests.acceptance.faults.checks import ChaosChecks, left_files
 from tests.acceptance.faults.clocks import DatabaseClock, HostClock

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from storage.embedded.server import EmbeddedServer
-from storage.engine import open_database
+from storage.opening import open_database
 from tests.acceptance.faults import network
 from tests.acceptance.faults.chaos import AUDIT
 from tests.acceptance.faults.network import PASSWORD, Network

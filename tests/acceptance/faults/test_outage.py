@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from storage.embedded.server import EmbeddedServer
-from storage.engine import open_database
+from storage.opening import open_database
 from tests.acceptance.faults.proxy import Proxy
 from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import SOON, Running, Service

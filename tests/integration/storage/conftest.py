@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from storage import engine
+from storage import opening
 from storage.connection import retry
 
 
@@ -17,7 +17,7 @@ class Waits:
         self.seconds = 0.0
         """Seconds waited."""
         self._began_at = time.monotonic()
-        for module in (engine, retry):
+        for module in (opening, retry):
             patch.setattr(module, "time", self)
 
     def monotonic(self) -> float:

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, make_url, text
 from hpo.errors import StorageUnreachableError
 from storage.embedded import paths
 from storage.embedded.server import EmbeddedServer
-from storage.engine import open_database
+from storage.opening import open_database
 
 SCRIPT = Path(__file__).parents[3] / "examples" / "postgres-role.sh"
 

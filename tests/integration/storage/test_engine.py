@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from hpo.errors import StorageUnreachableError, StorageUrlError
-from storage import engine
+from storage import opening
 from storage.connection.retry import Retry
 from storage.embedded.server import EmbeddedServer
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 from tests.integration.storage.conftest import Waits
 
 NOWHERE = Path("unused")
@@ -147,7 +148,7 @@ def test_server_that_is_starting_is_waited_for(waits: Waits) -> None:
         finally:
             server.shutdown(socket.SHUT_RDWR)
             answering.join()
-    assert waits.seconds == pytest.approx(engine.STARTUP_SECONDS)
+    assert waits.seconds == pytest.approx(opening.STARTUP_SECONDS)
 
 
 def _refuse_while_starting(server: socket.socket) -> None:
@@ -168,7 +169,7 @@ def test_server_that_starts_within_the_wait_is_used(open_folder: Path) -> None:
     starting = threading.Timer(0.3, server.ensure_running)
     starting.start()
     try:
-        open_database(url, NOWHERE, wait_seconds=engine.STARTUP_SECONDS, migrate=False).close()
+        open_database(url, NOWHERE, wait_seconds=opening.STARTUP_SECONDS, migrate=False).close()
     finally:
         starting.join()
         server.close()
@@ -210,7 +211,7 @@ def test_wrong_password_is_reported_at_once_and_never_shown(
 
 
 def test_old_server_is_refused(storage_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "OLDEST_MAJOR", 99)
+    monkeypatch.setattr(opening, "OLDEST_MAJOR", 99)
     with pytest.raises(StorageUrlError, match="99 or newer"):
         open_database(storage_url, NOWHERE)
 

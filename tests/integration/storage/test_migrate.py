@@ -15,7 +15,8 @@ from sqlalchemy.pool import NullPool
 
 from hpo.errors import SchemaTooNewError, StorageUrlError
 from storage import migrate
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 from storage.tables import attempts, epochs, metadata, studies, trials
 
 NOWHERE = Path("unused")
@@ -118,7 +119,7 @@ def test_database_of_revision_0002_keeps_its_rows_under_new_names(empty_storage_
 
 def test_simultaneous_starts_on_an_empty_database_migrate_once(empty_storage_url: str) -> None:
     code = (
-        "import sys; from pathlib import Path; from storage.engine import open_database\n"
+        "import sys; from pathlib import Path; from storage.opening import open_database\n"
         "sys.stdin.readline()\n"
         "with open_database(sys.argv[1], Path('unused')) as database: database.optuna.get_all_studies()"
     )
@@ -141,7 +142,7 @@ def test_simultaneous_starts_on_an_empty_database_migrate_once(empty_storage_url
 
 def test_current_database_needs_neither_lock_nor_alembic(storage_url: str) -> None:
     code = (
-        "import sys; from pathlib import Path; from storage.engine import open_database\n"
+        "import sys; from pathlib import Path; from storage.opening import open_database\n"
         "open_database(sys.argv[1], Path('unused')).close()\n"
         "print([name for name in ('alembic', 'optuna') if name in sys.modules])"
     )

@@ -18,7 +18,7 @@ from sqlalchemy import make_url, text
 from hpo.errors import StorageUrlError
 from storage.connection.pooler import refuse_transaction_pooling
 from storage.embedded import paths
-from storage.engine import open_database
+from storage.opening import open_database
 from tests.integration.storage.conftest import Waits
 
 NOWHERE = Path("unused")

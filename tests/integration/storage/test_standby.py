@@ -9,7 +9,8 @@ from sqlalchemy import Engine, make_url, text
 
 from hpo.errors import StorageUrlError
 from storage.connection.retry import Retry
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 from tests.integration.storage.conftest import Waits
 
 

@@ -30,8 +30,9 @@ from storage import agents, attempts, budget, leases
 from storage.attempts import LeaseLostError
 from storage.claiming import claims
 from storage.claiming.claims import Claim, NoWork
-from storage.engine import Database, open_database
+from storage.engine import Database
 from storage.freeze_thaw import pauses, rungs
+from storage.opening import open_database
 from tests.integration.storage.overlap import Overlap, overlap
 from tests.integration.storage.study_model import ENDINGS, LEASE, OF_ALL, StudyDriverModel, Work
 from tests.properties import HealthCheck, Phase, settings, st

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Engine, event, make_url, text
 
 from hpo.errors import StorageUnreachableError
-from storage import engine
+from storage import opening
 from storage.embedded.server import EmbeddedServer
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 from tests.acceptance.faults.proxy import Proxy
 
 
@@ -62,7 +63,7 @@ def test_server_silent_from_the_start_is_unreachable(
     storage_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server accepts the connection and never responds, like one that waits for its disk."""
-    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(opening, "CONNECT_SECONDS", 0.5)
     through = f"postgresql://postgres@127.0.0.1:{proxy.port}/{make_url(storage_url).database}"
 
     def fall_silent(*_: object) -> None:

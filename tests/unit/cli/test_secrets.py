@@ -162,7 +162,7 @@ def test_example_is_shown_even_with_its_own_password(capsys: pytest.CaptureFixtu
 def test_doctor_hides_password(
     url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.engine.ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr("storage.opening.ANSWER_SECONDS", 0.0)
     assert run(["doctor", "--storage", url]) == 1
     captured = capsys.readouterr()
     assert "fail  storage" in captured.out

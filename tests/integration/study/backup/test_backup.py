@@ -21,7 +21,8 @@ from hpo.errors import (
 from hpo.search.spec import StudySpec
 from hpo.study.backup.backup import read_backup, write_backup
 from hpo.study.catalog import delete_study, find_study, list_studies
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 from storage.studies import folder_name
 from storage.study_tables import TABLES
 from tests.integration.rows import StudyRows
