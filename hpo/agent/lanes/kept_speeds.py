@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.devices.provenance import VERSIONED, backend, hardware, versions
 from hpo.files.atomic import atomic_write
 from objectives.device import Device
-from objectives.lanes.rates import Measured
+from objectives.lanes.rates import Measured, grows, widths
 
 if TYPE_CHECKING:
     from hpo.trainer.template.messages import Load
@@ -45,10 +45,14 @@ class KeptSpeeds:
     def objective(self) -> str:
         return str(self.about["objective"])
 
-    def answers(self, about: Mapping[str, Any], most: int) -> bool:
-        """Whether another measurement up to `most` lanes would measure the same."""
-        last = self.speeds[-1].width
-        return self.about == about and (self.most == most or (last < self.most and last <= most))
+    def up_to(self, most: int) -> KeptSpeeds | None:
+        """Return what another measurement up to `most` lanes would find again; None: that is not known."""
+        wanted = list(widths(most))
+        found = [one for one in self.speeds if one.width in wanted]
+        # It measures its numbers of lanes in order, and ends where more are no faster.
+        ended = found == self.speeds and (found[-1].width < self.most or not grows(found))
+        follows = [one.width for one in found] == wanted[: len(found)]
+        return replace(self, speeds=found) if follows and (ended or len(found) == len(wanted)) else None
 
 
 def about(load: Load, code: str, params: Params, device: Device) -> Mapping[str, Any]:
@@ -82,7 +86,7 @@ def keep(home: Path, about: Mapping[str, Any], most: int, speeds: Sequence[Measu
         "speeds": [[one.width, one.images_per_second] for one in speeds],
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    path = _path(home, about)
+    path = _path(home, about, most)
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
         with atomic_write(path) as partial:
@@ -93,8 +97,8 @@ def keep(home: Path, about: Mapping[str, Any], most: int, speeds: Sequence[Measu
 
 def find(home: Path, about: Mapping[str, Any], most: int) -> KeptSpeeds | None:
     """Return the kept speeds that a measurement up to `most` lanes would find again; None: there are none."""
-    kept = _read(_path(home, about))
-    return kept if kept is not None and kept.answers(about, most) else None
+    found = (kept.up_to(most) for kept in all_kept(home) if kept.about == about)
+    return next((kept for kept in found if kept is not None), None)
 
 
 def all_kept(home: Path) -> list[KeptSpeeds]:
@@ -130,8 +134,8 @@ def _files(home: Path) -> list[Path]:
     return []
 
 
-def _path(home: Path, about: Mapping[str, Any]) -> Path:
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+def _path(home: Path, about: Mapping[str, Any], most: int) -> Path:
+    digest = hashlib.sha256(json.dumps([about, most], sort_keys=True).encode()).hexdigest()
     return _folder(home) / f"{digest[:16]}.json"
 
 

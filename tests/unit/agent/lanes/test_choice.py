@@ -87,7 +87,10 @@ def test_speeds_are_measured_again_only_after_a_change(host: Host, caplog, monke
     # Fewer lanes than were measured in the end do, too, and more do not change where it ended.
     assert len(host.choose(trials=100).starts) == 0
     assert len(host.choose(trials=8).starts) == 0
-    assert len(host.choose(trials=7).starts) == 1
+    assert len(host.choose(trials=4).starts) == 0
+    # Both are kept.
+    seven = [*SPEEDS[:3], LaneSpeed(7, 305.0), DONE]
+    assert [len(host.choose(seven, trials).starts) for trials in (7, 7, 50)] == [1, 0, 0]
     for change in (
         {"params": {"x": 2}},
         {"description": replace(DESCRIPTION, code="2")},
