@@ -59,9 +59,17 @@ def _log_elsewhere() -> Callable[[], object]:
 
 def _start_thread() -> Callable[[], object]:
     ended = threading.Event()
-    for _ in range(2):
-        threading.Thread(target=ended.wait, name="log", daemon=True).start()
-    return ended.set
+    threads = [threading.Thread(target=ended.wait, name="log", daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+
+    def end() -> None:
+        ended.set()
+        for thread in threads:
+            # The next test counts threads.
+            thread.join()
+
+    return end
 
 
 def _await_end() -> Callable[[], object]:
