@@ -26,6 +26,8 @@ class Device:
     """GPU memory limit of the trainer where several slots share the GPU; None: no limit."""
     gpu_memory_fraction: float | None = None
     """The same limit as a share of the GPU's memory; known even where its size is not."""
+    gpu_memory_grows: bool = False
+    """Whether that much is not allocated at the start, but as needed."""
     gpu_usable_bytes: int | None = None
     """GPU memory that the trainer may use, limited or not; None: the driver does not report it."""
     host_memory_bytes: int | None = None

@@ -26,6 +26,9 @@ CONTEXT_BYTES = 2**30
 """Reserve of a slot's GPU memory for CUDA and its libraries, which allocate outside the framework's pool.
 TensorFlow reserves 0.2 to 1.8 GiB of a whole GPU for the same purpose (`MinSystemMemory`)."""
 
+_UNKNOWN_FRACTION = 0.9
+"""Share of a GPU's memory that all its slots may take where its size is not known."""
+
 
 @dataclass(frozen=True)
 class _CoreShare:
@@ -118,12 +121,18 @@ def processes_of_gpus(devices: Sequence[Device]) -> Counter[str]:
 def _exclusive_notes(devices: Sequence[Device]) -> list[str]:
     """Return a line for GPUs that several slots are to share, but only one process may use."""
     shared = {gpu for gpu, processes in processes_of_gpus(devices).items() if processes > 1}
-    exclusive = shared and shared & exclusive_gpus()
+    laned = {device.gpu for device in devices if device.gpu is not None and device.lanes > 1} - shared
+    exclusive = exclusive_gpus() & (shared | laned) if shared or laned else set()
     if not exclusive or find_mps().is_on:
         return []
     return [
-        f"GPU {', '.join(sorted(exclusive))} allows one process at a time ({EXCLUSIVE}), so trials of its other slots"
-        f" will fail: start CUDA MPS ({START}), run nvidia-smi --compute-mode=DEFAULT, or use a slot for each GPU"
+        f"GPU {', '.join(sorted(found))} allows one process at a time ({EXCLUSIVE}), so {fail} will fail:"
+        f" start CUDA MPS ({START}), run nvidia-smi --compute-mode=DEFAULT, or {instead}"
+        for gpus, fail, instead in (
+            (shared, "trials of its other slots", "use a slot for each GPU"),
+            (laned, "trials that cannot share a program with others", "leave --lanes out"),
+        )
+        if (found := exclusive & gpus)
     ]
 
 
@@ -167,11 +176,40 @@ def in_lanes(devices: Sequence[Device], lanes: int) -> list[Device]:
             name=f"{device.name}/{lane}",
             lane=lane,
             lanes=lanes,
+            gpu_memory_grows=True,
             owns=f"{device.owns or device.name}, lane {lane} of {lanes}",
         )
         for device in devices
         for lane in range(lanes)
     ]
+
+
+def of_one_lane(device: Device) -> Device:
+    """Return the device of a process that trains the trial of one lane by itself, with its part of the memory.
+
+    The parts of all lanes add up to what the process of the lanes may take, and both take memory as they need it. So a
+    GPU is divided well whether all of its trials, some of them or none can share a program.
+    """
+    if device.lanes == 1:
+        return device
+    usable, fraction = device.gpu_usable_bytes, None
+    if device.gpu is not None:
+        whole = device.gpu_memory_fraction
+        fraction = (whole or _UNKNOWN_FRACTION) / device.lanes
+        if usable is not None:
+            total = usable + CONTEXT_BYTES if whole is None else usable / whole
+            usable = _usable((usable + CONTEXT_BYTES) // device.lanes)
+            fraction = usable / total
+    memory = device.host_memory_bytes
+    return replace(
+        device,
+        lane=None,
+        lanes=1,
+        gpu_memory_bytes=usable,
+        gpu_memory_fraction=fraction,
+        gpu_usable_bytes=usable,
+        host_memory_bytes=None if memory is None else memory // device.lanes,
+    )
 
 
 def describe(devices: Sequence[Device]) -> list[str]:
@@ -215,7 +253,7 @@ def _gpu_device(gpu: Gpu, share: float, cores: _CoreShare) -> Device:
     amount = ""
     usable = None if gpu.memory_bytes is None else _usable(gpu.memory_bytes)
     if share < 1.0:
-        fraction, amount = 0.9 * share, f" ({_format_share(share)})"
+        fraction, amount = _UNKNOWN_FRACTION * share, f" ({_format_share(share)})"
         if gpu.memory_bytes is not None:
             limit = usable = _usable(round(gpu.memory_bytes * share))
             fraction = limit / gpu.memory_bytes

@@ -15,6 +15,7 @@ from multiprocessing import connection as mp_connection
 from pathlib import Path
 from typing import Any
 
+from hpo.devices.slots import of_one_lane
 from hpo.trainer.ends.exits import Event, SpawnFailed
 from hpo.trainer.lanes.hosts import LaneHosts
 from hpo.trainer.lanes.pooled_host import PooledHost
@@ -134,7 +135,7 @@ class TrainerPool:
                 self._events.append((slot, SpawnFailed(exc.strerror or str(exc))))
             return
         start = replace(start, may_stay=not self.fresh_processes and may_stay(start, device))
-        waiting = self._waiting.take(slot, start)
+        waiting = self._waiting.take(slot, replace(start, device=of_one_lane(start.device)))
         if waiting is not None:
             self._trainers[slot] = waiting
         else:
@@ -146,7 +147,8 @@ class TrainerPool:
         except OSError as exc:
             self._events.append((slot, SpawnFailed(exc.strerror or str(exc))))
             return
-        fork = Fork(self._requests.serial(), self.devices[slot])
+        start = replace(start, device=of_one_lane(start.device))
+        fork = Fork(self._requests.serial(), of_one_lane(self.devices[slot]))
         self._trainers[slot] = PooledTrainer(connection=ours, start=start, fork=fork, request_end=theirs)
         self._requests.proceed()
 

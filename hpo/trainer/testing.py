@@ -185,6 +185,8 @@ class FakeTemplate:
         self.status = 0
         self.trainers: dict[int, Connection] = {}
         """Trainers' ends of their pipes by the serial of the request."""
+        self.devices: dict[int, Device] = {}
+        """Their devices."""
         self.imports: list[tuple[str, ...]] = []
         """Modules of each request to import some."""
         self._forked: set[int] = set()
@@ -209,6 +211,7 @@ class FakeTemplate:
         if self._process.closed:
             raise BrokenPipeError
         self.trainers[fork.serial] = Connection(os.dup(pipe_end.fileno()))
+        self.devices[fork.serial] = fork.device
 
     def import_modules(self, modules: Import) -> None:
         self.imports.append(modules.modules)

@@ -40,10 +40,11 @@ class Backend(ABC):
         self._given: dict[str, str] = {}
         """Environment variables that this object has set."""
 
-    def share_gpu(self, fraction: float | None) -> None:  # noqa: B027 - optional hook
+    def share_gpu(self, fraction: float | None, *, grows: bool = False) -> None:  # noqa: B027 - optional hook
         """Keep this process from taking all of the GPU's memory, in objectives that do not call `configure` too.
 
-        `fraction` is its share where several slots use the GPU. The user's own settings stay.
+        `fraction` is its share where several slots use the GPU; with `grows`, a backend takes no more of it than it
+        needs. The user's own settings stay.
         """
 
     def before_import(self) -> None:

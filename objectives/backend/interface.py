@@ -89,7 +89,7 @@ def bind(device: Device) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if device.gpu is None else device.gpu
     if device.gpu is not None:
         for backend in BACKENDS.values():
-            backend.share_gpu(device.gpu_memory_fraction)
+            backend.share_gpu(device.gpu_memory_fraction, grows=device.gpu_memory_grows)
 
 
 def configure(device: Device, seed: int, *, again: bool = False) -> None:

@@ -35,13 +35,13 @@ class Jax(Backend):
         """Keras' random states are variables and arguments of each function, and no seed is traced into it."""
         return True
 
-    def share_gpu(self, fraction: float | None) -> None:
+    def share_gpu(self, fraction: float | None, *, grows: bool = False) -> None:
         limited = any(name in os.environ and name not in self._given for name in _FRACTIONS)
         if fraction is not None and not limited:
             # The older of the two names, which all versions read; newer ones refuse to be given both.
             self._set(_FRACTIONS[0], f"{fraction:.4f}")
-        # JAX documents the limit only for memory that is allocated at the start.
-        self._set(_PREALLOCATE, "false" if fraction is None else "true")
+        # Memory that is allocated at the start is not fragmented, and no other process takes it.
+        self._set(_PREALLOCATE, "false" if fraction is None or grows else "true")
 
     def configure(self, device: Device) -> None:
         import jax

@@ -7,7 +7,6 @@ Training asks the backend for its steps and its inference, as ever; in a lane, J
 from __future__ import annotations
 
 import random
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from objectives.backend.fair_lock import FairLock
 
 if TYPE_CHECKING:
     import keras
@@ -67,10 +68,7 @@ class Lane(ABC):
         """
 
 
-CHECK_SECONDS = 0.5
-"""Time between two checks of a thread that waits to be alone."""
-
-_ALONE = threading.RLock()
+_ALONE = FairLock()
 """Held by the thread of the lane whose generators of Python and NumPy are the process's."""
 _current: ContextVar[Lane | None] = ContextVar("lane", default=None)
 
@@ -96,16 +94,12 @@ def apart(check: Callable[[], None] = lambda: None) -> Iterator[None]:
 
     `check` is called while another thread runs one, and may raise to end the wait.
     """
-    while not _ALONE.acquire(timeout=CHECK_SECONDS):
-        check()
-    try:
+    with _ALONE.held(check):
         before = random_state()
         try:
             yield
         finally:
             set_random(before)
-    finally:
-        _ALONE.release()
 
 
 def random_state() -> Any:

@@ -45,7 +45,7 @@ class TensorFlow(Backend):
             return callable(random_seed.get_seed) and hasattr(context.context(), "_context_handle")
         return False
 
-    def share_gpu(self, fraction: float | None) -> None:
+    def share_gpu(self, fraction: float | None, *, grows: bool = False) -> None:  # noqa: ARG002 - lanes need JAX
         self._set(_GROWTH, "true")
         if fraction is not None and self._share is None:
             import wrapt

@@ -28,7 +28,7 @@ class Torch(Backend):
     _share: float | None = None
     """Share of the GPU's memory where several slots use it."""
 
-    def share_gpu(self, fraction: float | None) -> None:
+    def share_gpu(self, fraction: float | None, *, grows: bool = False) -> None:  # noqa: ARG002 - it always grows
         chosen = any("per_process_memory_fraction" in os.environ.get(name, "") for name in _ALLOCATOR)
         if fraction is not None and self._share is None and not chosen:
             import wrapt

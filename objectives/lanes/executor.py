@@ -39,6 +39,8 @@ MOST_GATHER_SECONDS = 20.0
 """Longest wait for further trials before that."""
 _POLL_SECONDS = 0.1
 
+_FAILED = "the program of all lanes has failed"
+
 
 class Executor:
     """Trains lanes of one shape in one program; its thread starts with the first batch."""
@@ -167,6 +169,17 @@ class Executor:
             self._entered_at = time.monotonic()
             self._changed.notify_all()
 
+    def fail(self, error: BaseException) -> LanesClosedError:
+        """End the program because of an error that a lane found where it read what the device has computed.
+
+        Return the error that the lane raises, from the other one.
+        """
+        with self._changed:
+            self._error = self._error or error
+            self._closed = True
+            self._changed.notify_all()
+        return LanesClosedError(_FAILED)
+
     def close(self) -> None:
         """End the thread; lanes that still train get a LanesClosedError."""
         with self._changed:
@@ -177,7 +190,7 @@ class Executor:
 
     def _opened(self) -> Stack:
         if self._error is not None:
-            raise LanesClosedError("the program of all lanes has failed") from self._error
+            raise LanesClosedError(_FAILED) from self._error
         if self._closed:
             raise LanesClosedError("the lanes are closed")
         assert self._stack is not None
@@ -190,12 +203,12 @@ class Executor:
             while self._turn():
                 pass
         except BaseException as exc:  # noqa: BLE001 - raised again in the lanes, whose trials fail by it
-            self._error = exc
+            self.fail(exc)
         with self._changed:
             self._closed = True
             error = LanesClosedError("the lanes are closed")
             if self._error is not None:
-                error = LanesClosedError("the program of all lanes has failed")
+                error = LanesClosedError(_FAILED)
                 error.__cause__ = self._error
             for future in self._waited_for():
                 future.set_exception(error)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+import jax
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -98,16 +99,23 @@ class Lanes:
 
 
 class _Metrics(Mapping[str, float]):
-    """The metrics of one lane's batches; reading one waits for them."""
+    """The metrics of one lane's batches; reading one waits for them.
 
-    def __init__(self, slot: Slot, chunk: Chunk) -> None:
-        self._slot, self._chunk = slot, chunk
+    A device computes them after the call that they are of: an error of its shows here first, and is all lanes'.
+    """
+
+    def __init__(self, executor: Executor, slot: Slot, chunk: Chunk) -> None:
+        self._executor, self._slot, self._chunk = executor, slot, chunk
 
     def _found(self) -> Mapping[str, Any]:
         return self._slot.wait(self._chunk.metrics)
 
     def __getitem__(self, name: str) -> float:
-        return float(np.asarray(self._found()[name])[self._chunk.place])
+        found = self._found()[name]
+        try:
+            return float(np.asarray(found)[self._chunk.place])
+        except Exception as exc:
+            raise self._executor.fail(exc) from exc
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found())
@@ -154,13 +162,17 @@ class _Lane(current_lane.Lane):
         def steps(arrays: Arrays) -> Mapping[str, float]:
             chunk = Chunk(arrays)
             self._executor.submit(self._slot, chunk, lambda: (program.values(model), program.numbers(model)))
-            return _Metrics(self._slot, chunk)
+            return _Metrics(self._executor, self._slot, chunk)
 
         return steps
 
     def collect(self, model: keras.Model) -> None:
         found = self._executor.collect(self._slot)
         if found is not None:
+            try:
+                jax.block_until_ready(found)
+            except Exception as exc:
+                raise self._executor.fail(exc) from exc
             for part, new in zip(jax_steps.variables(model), found, strict=True):
                 for variable, value in zip(part, new, strict=True):
                     variable.assign(value)

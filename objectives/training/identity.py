@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import keras
@@ -213,6 +213,8 @@ def _canonical(value: Any) -> Any:
         return value.__name__
     if isinstance(value, FunctionType):
         return _function(value)
+    if isinstance(value, MethodType):
+        return _function(value.__func__), _canonical(value.__self__)
     if isinstance(value, type):
         return _class(value)
     return _object(value)

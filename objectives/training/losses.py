@@ -52,7 +52,7 @@ class ObjectiveLoss:
     def __init__(self, task: Task, loss: OwnLoss, class_weight: ClassWeight, probabilities: bool) -> None:
         """`probabilities`: whether the model that `build` returned ends in probabilities."""
         self._task = task
-        found = _found(loss)
+        found = self._found = _found(loss)
         self.name = str(getattr(found, "__name__", None) or getattr(found, "name", type(found).__name__))
         self._call: Callable[[Any, Any], Any] = found.call if isinstance(found, keras.losses.Loss) else found
         stock = type(found).__module__.startswith("keras.") or getattr(found, "__module__", "").startswith(
@@ -70,6 +70,15 @@ class ObjectiveLoss:
                     " and loss out"
                 )
             self.training = task.weighted(self._one_each, weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return all that its values depend on, weights of classes apart."""
+        return {
+            "loss": self._found,
+            "task": (self._task.name, self._task.data.output_size),
+            "activated": self._activated,
+            "one_hot": self._one_hot,
+        }
 
     def examples(self, targets: NDArray[Any], raw: Floats) -> Floats:
         """Return the loss of each example, without weights, in the shape that the objective's loss has."""

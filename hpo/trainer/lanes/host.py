@@ -26,7 +26,7 @@ from hpo.outcomes import Outcome
 from hpo.process.process_groups import end_group
 from hpo.trainer.checkpointing.checkpoints import CheckpointsError
 from hpo.trainer.ends.outcome import outcome_of
-from hpo.trainer.lanes.lane_run import LaneRun
+from hpo.trainer.lanes.lane_run import LanePipe, LaneRun
 from hpo.trainer.lanes.messages import Ask, Begin, Freed, FromHost, Placed, Refused, Shape, Train, encode
 from hpo.trainer.lanes.output import LaneOutput
 from hpo.trainer.lanes.places import NotInLanesError, Places, Threads
@@ -36,6 +36,7 @@ from hpo.trainer.output import no_log
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.template.loading import ObjectiveLoader
 from objectives.base import Objective
+from objectives.errors import LaneEndedError
 from objectives.keras_objective import KerasObjective
 
 MOST_GROWTH_BYTES = 2**30
@@ -52,6 +53,7 @@ ATTEMPTS_PER_LANE = 100
 def host(connection: Connection, loaded: ObjectiveLoader) -> NoReturn:
     """Train the attempts that the agent sends until it is gone."""
     begin: Begin = connection.recv()
+    descriptor = reduction.recv_handle(connection)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if begin.device.cores and hasattr(os, "sched_setaffinity"):
@@ -59,7 +61,8 @@ def host(connection: Connection, loaded: ObjectiveLoader) -> NoReturn:
             os.sched_setaffinity(0, begin.device.cores)
     release_threads(begin.device.threads)
     output = LaneOutput()
-    output.install()
+    output.install(descriptor)
+    os.close(descriptor)
 
     def prepare() -> tuple[Objective, Places]:
         # Imports Keras, which not every objective does.
@@ -71,14 +74,13 @@ def host(connection: Connection, loaded: ObjectiveLoader) -> NoReturn:
         return objective, Programs(begin.device)
 
     lanes = LaneHost(connection, prepare, begin.device.lanes, output)
-    with suppress(EOFError, OSError):
-        lanes.serve()
+    lanes.serve()
     # The agent is gone: with all child processes.
     end_group()
 
 
 class LaneHost:
-    """The lanes of this process; the thread that calls `serve` listens to the agent."""
+    """The lanes of this process."""
 
     def __init__(
         self,
@@ -98,18 +100,30 @@ class LaneHost:
         self._counting = threading.Lock()
         self._attempts = 0
         self._memory = 0
+        self._prepared = threading.Event()
         self._objective: Objective | None = None
         self._places: Places = Threads()
         self._problem: BaseException | None = None
 
     def serve(self) -> None:
-        """Load the objective, then follow the agent; raise EOFError or OSError when it is gone."""
+        """Load the objective and train what the agent sends, until it is gone."""
+        # At once: the pipe holds no more than some hundred attempts.
+        listener = threading.Thread(target=self._follow, name="agent", daemon=True)
+        listener.start()
         try:
             self._objective, self._places = self._prepare()
         # Each attempt reports it as its own failure.
         except BaseException as exc:  # noqa: BLE001 - user code may raise anything
             self._problem = exc
+        self._prepared.set()
         threading.Thread(target=self._answer, name="questions", daemon=True).start()
+        listener.join()
+
+    def _follow(self) -> None:
+        with suppress(EOFError, OSError):
+            self._receive()
+
+    def _receive(self) -> NoReturn:
         while True:
             message: Train | Ask = self._control.recv()
             match message:
@@ -149,6 +163,7 @@ class LaneHost:
         """Train an attempt in its lane, once the one before has left it."""
         if before is not None:
             before.join()
+        self._prepared.wait()
         left = threading.Event()
         refusal = ""
         try:
@@ -156,7 +171,7 @@ class LaneHost:
                 self._attempt(train, connection, left)
         except NotInLanesError as exc:
             refusal = str(exc) or "it cannot be trained next to others"
-        except (EOFError, OSError):
+        except (LaneEndedError, EOFError, OSError):
             # The agent has closed the pipe.
             pass
         # No attempt may keep its lane for ever.
@@ -171,10 +186,10 @@ class LaneHost:
 
         Raises:
             NotInLanesError: another process has to train it; nothing was reported.
-            EOFError, OSError: the agent has closed the pipe.
+            LaneEndedError, EOFError, OSError: the agent has closed the pipe.
         """
         start: Start = connection.recv()
-        pipe = TrainerPipe(connection)
+        pipe = LanePipe(connection)
         ended: Future[None] = Future()
         with ExitStack() as stack:
             try:
@@ -246,7 +261,8 @@ class LaneHost:
             if _memory() > limit:
                 # What is kept for trials to come may be all of it.
                 self._places.drop_idle()
-            return _memory() > limit or self._attempts >= ATTEMPTS_PER_LANE * self._lanes
+            worn = _memory() > limit or self._attempts >= ATTEMPTS_PER_LANE * self._lanes
+            return worn or self._places.broken
 
 
 def _memory() -> int:

@@ -13,10 +13,12 @@ from dataclasses import replace
 from itertools import count
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from hpo.trainer.ends.exits import Blame, Event, SpawnFailed, TrainerExited
 from hpo.trainer.lanes.messages import Freed, FromHost, Placed, Refused, Shape
 from hpo.trainer.lanes.pooled_host import LaneAttempt, PooledHost
+from hpo.trainer.lanes.process_output import ProcessOutput
 from hpo.trainer.lanes.shapes import Shapes
 from hpo.trainer.messages import Finished, Start, ToTrainer
 from hpo.trainer.template.messages import Fork
@@ -109,7 +111,7 @@ class LaneHosts:
         group = slot // device.lanes
         if group not in self._hosts:
             try:
-                self._hosts[group] = self._new_host(device)
+                self._hosts[group] = self._new_host(device, Path(start.log).parent)
             except OSError:
                 for end in (ours, theirs):
                     end.close()
@@ -118,10 +120,15 @@ class LaneHosts:
         self._hosts[group].train(slot, attempt, device.lane, theirs)
         self._requests.proceed()
 
-    def _new_host(self, device: Device) -> PooledHost:
-        ours, theirs = Pipe()
+    def _new_host(self, device: Device, logs: Path) -> PooledHost:
+        output = ProcessOutput(logs)
+        try:
+            ours, theirs = Pipe()
+        except OSError:
+            output.close()
+            raise
         fork = Fork(self._requests.serial(), replace(device, lane=None), lanes=True)
-        return PooledHost(connection=ours, fork=fork, request_end=theirs)
+        return PooledHost(connection=ours, fork=fork, request_end=theirs, output=output)
 
     def sharing(self, slot: int) -> frozenset[int]:
         """Return the slots whose attempts are trained by the process of a slot's attempt."""
@@ -156,6 +163,7 @@ class LaneHosts:
     def receive(self, ready: Collection[object]) -> None:
         """Read the messages of hosts and attempts whose pipes are ready."""
         for host in self.processes:
+            host.copy_output()
             # Attempts first: the end of one arrives before the message that its lane is free.
             for slot, attempt in list(host.attempts.items()):
                 if attempt.connection in ready:
@@ -167,6 +175,9 @@ class LaneHosts:
 
     def _receive_attempt(self, host: PooledHost, slot: int, attempt: LaneAttempt) -> None:
         for message in attempt.receive():
+            if isinstance(message, Finished):
+                # Its log is closed with its attempt.
+                host.copy_output()
             self._emit(slot, message)
             if isinstance(message, Finished):
                 host.end(slot)
@@ -190,7 +201,8 @@ class LaneHosts:
             self._leave(host, slot, message)
         if isinstance(message, Freed) and message.retires and not host.retires:
             log.debug(
-                f"process {host.pid} ends after its attempts: its memory has grown, or it has trained many"
+                f"process {host.pid} ends after its attempts: its memory has grown, its device has failed, or it has"
+                " trained many"
             )
             host.retires = True
 
@@ -258,6 +270,7 @@ class LaneHosts:
 
     def _remove(self, host: PooledHost, event: Event) -> None:
         self.shapes.forget_questions()
+        host.copy_output()
         self._hosts = {group: one for group, one in self._hosts.items() if one is not host}
         for slot in sorted(host.attempts):
             self._emit(slot, event)

@@ -6,11 +6,22 @@ from concurrent.futures import Future
 from typing import Any
 
 from hpo.outcomes import Outcome
-from hpo.trainer.messages import Finished, Start
+from hpo.trainer.messages import Finished, FromTrainer, Start
 from hpo.trainer.pipe import TrainerPipe
 from hpo.trainer.run import TrainerRun
 from objectives.base import State
 from objectives.errors import LaneEndedError
+
+
+class LanePipe(TrainerPipe):
+    """The pipe of an attempt, which ends when its agent has closed it."""
+
+    def send(self, message: FromTrainer) -> None:
+        """Send a message as a whole; raise LaneEndedError if the agent has closed the pipe."""
+        try:
+            super().send(message)
+        except OSError as exc:
+            raise LaneEndedError from exc
 
 
 class LaneRun(TrainerRun):

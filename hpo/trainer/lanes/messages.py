@@ -1,6 +1,6 @@
 """Messages between an agent and a lane host; those to the agent are JSON.
 
-agent --Begin, Train (+ one end of a pipe), Ask--> host --Placed, Freed, Refused, Shape--> agent
+agent --Begin (+ a file), Train (+ one end of a pipe), Ask--> host --Placed, Freed, Refused, Shape--> agent
 
 Each attempt has a pipe of its own, with the messages of any trainer (`hpo.trainer.messages`).
 """
@@ -24,7 +24,7 @@ MOST_SHAPE = 1000
 
 @dataclass(frozen=True)
 class Begin:
-    """Prepare to train in the lanes of a device."""
+    """Prepare to train in the lanes of a device; the file of the process's output follows as a descriptor."""
 
     device: Device
 

@@ -1,10 +1,12 @@
 """The output of the lanes of one process: what code prints in a lane's thread goes to the log of its attempt.
 
-Output of native code, and of threads that an objective starts, goes to the log of the template.
+So does what handlers of `logging` write that were made before, when the objective was imported. All else is the
+process's (`hpo.trainer.lanes.process_output`).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -35,10 +37,19 @@ class LaneOutput:
     def __init__(self) -> None:
         self._lanes = threading.local()
 
-    def install(self) -> None:
-        """Replace the streams of this process."""
-        sys.stdout = cast("Any", _OfThread(self._lanes, sys.stdout))
-        sys.stderr = cast("Any", _OfThread(self._lanes, sys.stderr))
+    def install(self, descriptor: int) -> None:
+        """Replace the streams of this process; what no lane prints goes to this descriptor."""
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        for name in ("stdout", "stderr"):
+            before = getattr(sys, name)
+            if isinstance(before, TextIOWrapper):
+                before.reconfigure(line_buffering=True, errors="backslashreplace")
+            stream = cast("Any", _OfThread(self._lanes, before))
+            setattr(sys, name, stream)
+            for handler in _handlers():
+                if handler.stream is before:
+                    handler.setStream(stream)
 
     @contextmanager
     def to(self, log: str) -> Iterator[int]:
@@ -64,3 +75,12 @@ class LaneOutput:
             with suppress(OSError, ValueError):
                 stream.detach()
             os.close(descriptor)
+
+
+def _handlers() -> Iterator[logging.StreamHandler[Any]]:
+    """Yield the handlers of all loggers that write to a stream."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler):
+                yield handler

@@ -17,6 +17,9 @@ class NotInLanesError(Exception):
 class Places(Protocol):
     """Lanes of a process by the shapes of what they train."""
 
+    broken: bool
+    """Whether the device has failed in a way that may last as long as this process."""
+
     def drop_idle(self) -> None:
         """Give back the memory of what is kept for attempts to come."""
         ...
@@ -44,6 +47,8 @@ class Places(Protocol):
 
 class Threads:
     """Lanes that are threads only, of objectives that need no program."""
+
+    broken = False
 
     def drop_idle(self) -> None:
         give_back()

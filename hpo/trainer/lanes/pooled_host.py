@@ -11,6 +11,7 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
 from hpo.trainer.lanes.messages import Begin, FromHost, Train, decode
+from hpo.trainer.lanes.process_output import ProcessOutput
 from hpo.trainer.messages import FromTrainer, Start, Started
 from hpo.trainer.pipe import MessageReader, UnreadableMessageError
 from hpo.trainer.pipe import decode as decode_of_trainer
@@ -68,6 +69,8 @@ class LaneAttempt:
 class PooledHost(PooledProcess):
     """A process that trains several attempts at once."""
 
+    output: ProcessOutput
+    """What it prints outside of its lanes."""
     retires: bool = False
     """Whether it gets no further attempt."""
     killed: bool = False
@@ -85,6 +88,7 @@ class PooledHost(PooledProcess):
     def begin(self) -> None:
         with suppress(OSError):
             self.connection.send(Begin(self.fork.device))
+            reduction.send_handle(self.connection, self.output.fileno(), self.pid)
         queue, self._queue = self._queue, []
         for attempt, lane, theirs in queue:
             self._send(attempt, lane, theirs)
@@ -115,6 +119,10 @@ class PooledHost(PooledProcess):
             # Code of the objective has written to its pipe: its attempts end with it.
             self.kill()
 
+    def copy_output(self) -> None:
+        """Append to the logs of its attempts what it has printed outside of its lanes since the last call."""
+        self.output.copy_to(attempt.start.log for attempt in self.attempts.values())
+
     def slot_of(self, number: int) -> int | None:
         """Return the slot of an attempt that has not left its lane."""
         for found in (self.leaving, self.attempts):
@@ -141,4 +149,5 @@ class PooledHost(PooledProcess):
             attempt.close()
         for _, _, theirs in self._queue:
             theirs.close()
+        self.output.close()
         super().close()

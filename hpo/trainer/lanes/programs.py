@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+import jax
+
 from hpo.trainer.ends.failures import one_line
 from hpo.trainer.ends.outcome import is_want_of_memory
 from hpo.trainer.lanes.places import NotInLanesError, Places
@@ -20,6 +22,9 @@ from objectives.lanes.lanes import Lanes
 from objectives.lanes.shape import NotLanedError, shape_of
 from objectives.lanes.work import LanesClosedError
 from objectives.spaces.choices import declared
+
+MOST_CLOSING_SECONDS = 1.0
+"""Longest wait for the memory of programs that are closed."""
 
 MOST_IDLE = 4
 """Number of programs without a trial that are kept, with their memory, for trials of their shape to come."""
@@ -46,6 +51,7 @@ class Programs(Places):
         self._programs: OrderedDict[str, _Program] = OrderedDict()
         self._trials = 0
         self._announced: set[int] = set()
+        self.broken = False
 
     @contextmanager
     def announced(self, index: int) -> Iterator[None]:
@@ -83,9 +89,13 @@ class Programs(Places):
             raise SharedFailureError("it has another shape than was found before it began") from exc
         except BaseException as exc:
             # Memory is that of all, also where one trial asks for it: for the program's state, or to validate.
-            if is_want_of_memory(exc, self._device.gpu) and self._fail(shape, program, exc):
-                reason = f"memory that several trials share has run out: {one_line(exc)}"
-                raise SharedFailureError(reason) from exc
+            if is_want_of_memory(exc, self._device.gpu):
+                if self._fail(shape, program, exc):
+                    reason = f"memory that several trials share has run out: {one_line(exc)}"
+                    raise SharedFailureError(reason) from exc
+            elif self._breaks(exc) and self._trials > 1:
+                # An error of a GPU's context shows in whatever comes next, in any trial.
+                raise SharedFailureError(f"the device of several trials has failed: {one_line(exc)}") from exc
             raise
         finally:
             with self._changing:
@@ -103,14 +113,13 @@ class Programs(Places):
             dropped = self._idle(MOST_IDLE)
             found = self._programs[shape]
         if dropped:
-            # One of them may be compiling for a trial that has been ended, and this attempt does not wait for it.
-            threading.Thread(target=_close, args=(dropped,), name="closing", daemon=True).start()
+            _start_closing(dropped)
         return found
 
     def drop_idle(self) -> None:
         with self._changing:
             dropped = self._idle(0)
-        _close(dropped)
+        _start_closing(dropped).join(MOST_CLOSING_SECONDS)
 
     def _idle(self, kept: int) -> list[_Program]:
         """Remove and return the programs without a trial, but for some that were used last."""
@@ -123,6 +132,8 @@ class Programs(Places):
         Programs without a trial have memory, too.
         """
         wants_memory = is_want_of_memory(error, self._device.gpu)
+        if not wants_memory:
+            self._breaks(error)
         with self._changing:
             dropped = self._idle(0) if wants_memory else []
             if not program.error:
@@ -130,8 +141,21 @@ class Programs(Places):
                 program.shared = bool(dropped) or (self._trials if wants_memory else program.trials) > 1
                 if self._programs.get(shape) is program:
                     del self._programs[shape]
-        _close([program, *dropped])
+        _start_closing([program, *dropped]).join(MOST_CLOSING_SECONDS)
         return program.shared
+
+    def _breaks(self, error: BaseException) -> bool:
+        """Return, and note, whether an error is one of JAX's runtime, after which a GPU may compute nothing more."""
+        found = isinstance(error, jax.errors.JaxRuntimeError)
+        self.broken = self.broken or found
+        return found
+
+
+def _start_closing(programs: list[_Program]) -> threading.Thread:
+    """Close programs in a thread: one of them may be compiling for a trial that has been ended."""
+    thread = threading.Thread(target=_close, args=(programs,), name="closing", daemon=True)
+    thread.start()
+    return thread
 
 
 def _close(programs: list[_Program]) -> None:

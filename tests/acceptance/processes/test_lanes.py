@@ -23,7 +23,9 @@ from objectives.device import Device
 LANES = 3
 
 OBJECTIVE = """
+import logging
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -32,6 +34,9 @@ from optuna.distributions import FloatDistribution
 
 from objectives.base import Objective
 from objectives.errors import SharedFailureError
+
+LOG = logging.getLogger("own")
+LOG.addHandler(logging.StreamHandler())
 
 
 class Lane(Objective):
@@ -44,6 +49,7 @@ class Lane(Objective):
             assert epoch == done + 1
             print(f"{params['name']} trains epoch {epoch}")
             print("a note", file=sys.stderr)
+            LOG.warning("a warning")
             Path(params["gate"] + "-reached").touch()
             while not Path(params["gate"]).exists():
                 time.sleep(0.01)
@@ -57,6 +63,11 @@ class Lane(Objective):
                     raise SharedFailureError("the program has failed")
                 case "exit":
                     os._exit(7)
+                case "crash":
+                    os.write(2, b"last words\\n")
+                    os.abort()
+                case "native":
+                    subprocess.run(["echo", "printed by a child"], check=True)
             done = epoch
             run.save({"done": done})
             run.report(loss=1.0 / epoch)
@@ -143,7 +154,7 @@ def test_attempts_of_one_process_have_their_own_logs_outcomes_and_successors(lan
     lanes.open("other")
     lanes.wait_for(lambda: lanes.outcome(2) == "complete")
     assert lanes.log("next").splitlines() == [
-        line for epoch in (1, 2, 3) for line in (f"next trains epoch {epoch}", "a note")
+        line for epoch in (1, 2, 3) for line in (f"next trains epoch {epoch}", "a note", "a warning")
     ]
     assert "ValueError: ill" in lanes.log("ill")
     assert "fine trains epoch 2" not in lanes.log("fine")
@@ -204,6 +215,18 @@ def test_attempts_that_die_with_their_process_share_the_blame(lanes: Lanes, how:
     lanes.start(1, "other")
     lanes.open("other")
     lanes.wait_for(lambda: lanes.outcome(1) == "complete")
+
+
+@pytest.mark.parametrize(("ends", "words"), [("native", "printed by a child"), ("crash", "last words")])
+def test_what_no_lane_has_printed_is_in_the_logs_of_all(lanes: Lanes, ends: str, words: str) -> None:
+    lanes.start(0, "one", ends=ends), lanes.start(1, "other")
+    lanes.pid(0), lanes.pid(1)
+    lanes.open("one")
+    lanes.wait_for(lambda: bool(lanes.of(0, TrainerExited) or lanes.of(0, Finished)))
+    for name in ("one", "other"):
+        text = lanes.log(name)
+        assert text.count(f"{words}\n") == text.count("[hpo: printed by the process of this trial and others")
+        assert words in text
 
 
 def test_only_attempt_of_a_process_is_to_blame(lanes: Lanes) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hpo.devices import slots as slots_module
 from hpo.devices.cores import Cores
 from hpo.devices.gpus import Gpu
 from hpo.devices.mps import Mps
-from hpo.devices.slots import CONTEXT_BYTES, describe, in_lanes, parse_description, slots_here
+from hpo.devices.slots import CONTEXT_BYTES, describe, in_lanes, of_one_lane, parse_description, slots_here
 from hpo.devices.slots import plan_slots as plan_slots_on
 from hpo.options.hosts import PRECISIONS, SlotOptions
 from objectives.device import Device, Precision
@@ -225,6 +226,36 @@ def test_slots_know_the_memory_that_they_may_use(monkeypatch: pytest.MonkeyPatch
     assert [slot.lane for slot in slots_here(1, SlotOptions(gpus="none", lanes="auto"))] == [None]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_trials_that_cannot_share_a_program_divide_what_its_process_may_take(workers: int) -> None:
+    slots = in_lanes(plan_slots(workers, (0, 1), [gpu("0", 80)]), 4)
+    alone = [of_one_lane(slot) for slot in slots]
+    assert (len(slots), {slot.gpu_memory_grows for slot in (*slots, *alone)}) == (4 * workers, {True})
+    assert {(slot.lane, slot.lanes, of_one_lane(slot)) for slot in alone} == {
+        (None, 1, slot) for slot in alone
+    }
+    limits = [slot.gpu_memory_bytes or 0 for slot in alone]
+    assert sum(limits) + len(alone) * CONTEXT_BYTES == 80 * GIB
+    assert [slot.gpu_memory_fraction for slot in alone] == [pytest.approx(limits[0] / (80 * GIB))] * len(
+        alone
+    )
+    assert [slot.gpu_usable_bytes for slot in alone] == limits
+
+
+@pytest.mark.parametrize(("workers", "part"), [(1, 0.9 / 3), (2, 0.45 / 3)])
+def test_they_divide_a_gpu_of_unknown_memory_by_fractions(workers: int, part: float) -> None:
+    for slot in in_lanes(plan_slots(workers, (0, 1), [gpu("0")]), 3):
+        alone = of_one_lane(slot)
+        assert (alone.gpu_memory_bytes, alone.gpu_memory_fraction) == (None, pytest.approx(part))
+
+
+def test_they_divide_the_memory_of_the_host() -> None:
+    (slot,) = plan_slots(1, (0, 1), ())
+    assert of_one_lane(slot) is slot
+    lane = in_lanes([replace(slot, host_memory_bytes=3 * GIB)], 3)[1]
+    assert (of_one_lane(lane).host_memory_bytes, of_one_lane(lane).gpu_memory_fraction) == (GIB, None)
+
+
 @pytest.mark.parametrize(
     ("workers", "exclusive", "on", "noted"),
     [
@@ -244,3 +275,15 @@ def test_gpus_that_one_process_may_use_are_noted_if_slots_share_them(
     monkeypatch.setattr(slots_module, "find_mps", lambda: mps)
     _, notes = slots_module.plan_here(workers, SlotOptions())
     assert [note.startswith("GPU GPU-0 allows one process at a time") for note in notes] == [True] * noted
+
+
+def test_gpu_that_one_process_may_use_is_noted_if_lanes_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots_module, "choose_gpus", lambda *_: (gpu("0", 80),))
+    monkeypatch.setattr(slots_module, "usable_cores", lambda: Cores(usable=(0, 1), count=2))
+    monkeypatch.setattr(slots_module, "exclusive_gpus", lambda: frozenset({"GPU-0"}))
+    monkeypatch.setattr(
+        slots_module, "find_mps", lambda: Mps(pipes=Path(), has_pipes=False, has_process=False)
+    )
+    _, (note,) = slots_module.plan_here(1, SlotOptions(lanes=4))
+    assert "so trials that cannot share a program with others will fail" in note
+    assert note.endswith("or leave --lanes out")

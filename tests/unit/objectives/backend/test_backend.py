@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -122,6 +123,12 @@ def test_jax_gets_the_share_of_the_slot_unless_the_user_chose(unset, user, expec
         backend.before_import()
         backend.bind(SHARED)
         assert {name: os.environ[name] for name in JAX if name in os.environ} == expected
+
+
+@pytest.mark.usefixtures("unset")
+def test_jax_takes_its_share_as_it_needs_it_where_others_may_need_the_rest():
+    backend.bind(replace(SHARED, gpu_memory_grows=True))
+    assert (os.environ[JAX[0]], os.environ[JAX[2]]) == ("0.4875", "false")
 
 
 def test_torch_is_limited_to_its_share_once_it_uses_cuda(unset):

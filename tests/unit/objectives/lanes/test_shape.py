@@ -66,6 +66,26 @@ def test_shape_leaves_generators_and_names_as_they_were(digits):
     assert counts[1] == counts[0] + 1
 
 
+def test_losses_of_keras_have_shapes_by_all_their_settings(digits):
+    def of(loss, weights=None):
+        own = type("Own", (DigitsCNN,), {"loss": loss, "class_weight": weights})
+        return shape_of(_of(own, digits), ADAM)
+
+    focal = keras.losses.CategoricalFocalCrossentropy
+    losses = ["categorical_focal_crossentropy", "categorical_crossentropy", focal(), focal(gamma=3.0)]
+    assert len({of(one) for one in losses}) == len(losses)
+    assert of(focal(gamma=3.0)) == of(focal(gamma=3.0))
+    weighted = [of(focal(), {3: weight}) for weight in (2.0, 2.0, 3.0)]
+    assert len({of(focal()), *weighted}) == 3
+
+    class OwnFocal(focal):
+        pass
+
+    for loss, reason in ((OwnFocal(), "OwnFocal"), (lambda *_: 0.0, "<lambda> of tests")):
+        with pytest.raises(NotLanedError, match=reason):
+            of(loss)
+
+
 def test_reasons_name_the_part_that_has_no_shape(digits):
     class OwnLayer(keras.layers.Dense):
         pass

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES
 from hpo.outcomes import Outcome
 from hpo.trainer.ends.exits import Blame, SpawnFailed, TrainerExited
 from hpo.trainer.lanes import messages, pooled_host
 from hpo.trainer.lanes.messages import Ask, Begin, Freed, Placed, Refused, Shape, Train
+from hpo.trainer.lanes.process_output import NOTICE
 from hpo.trainer.messages import Command, Finished, Start, Started
 from hpo.trainer.pipe import encode
 from hpo.trainer.template.messages import Exited, Forked, FromTemplate, NotForked
@@ -32,6 +36,8 @@ class Lanes:
     control: Connection
     numbers: dict[int, int]
     pipes: dict[int, Connection]
+    output: int
+    """What the process writes to outside of its lanes."""
 
     def accept(self) -> None:
         """Take the next attempt."""
@@ -51,25 +57,27 @@ def start(host: Host, slot: int, **values: Any) -> None:
 
 
 @pytest.fixture
-def lanes(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lanes]:
+def lanes(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lanes]:
     """Return a host with two attempts."""
     monkeypatch.setattr(pooled_host, "kill_group", host.killed.append, raising=False)
     host.pool.devices = [Device(lane=lane, lanes=LANES) for lane in range(LANES)]
     host.events(DESCRIBED, READY)
-    start(host, 0, params={"x": 1})
-    start(host, 1, params={"x": 2})
+    for slot in (0, 1):
+        start(host, slot, params={"x": slot + 1}, log=str(tmp_path / f"{slot}.log"))
     (serial,) = host.template.trainers
     assert not host.pool.is_forked(0)
     host.running.add(10)
     assert host.events(Forked(serial, 10)) == []
     control = host.template.trainers[serial]
     assert isinstance(control.recv(), Begin)
-    found = Lanes(host, control, {}, {})
+    output = reduction.recv_handle(control)
+    found = Lanes(host, control, {}, {}, output)
     found.accept()
     found.accept()
     yield found
     for pipe in found.pipes.values():
         pipe.close()
+    os.close(output)
 
 
 def test_attempts_have_their_own_pipes_and_one_process(lanes: Lanes) -> None:
@@ -84,6 +92,26 @@ def test_attempts_have_their_own_pipes_and_one_process(lanes: Lanes) -> None:
     assert sorted(host.events(), key=str) == [(0, EPOCH), (1, Started(10, 0))]
     host.pool.send(1, Command.PRUNE)
     assert lanes.pipes[1].recv() is Command.PRUNE
+
+
+def test_output_of_the_process_is_in_the_logs_of_the_attempts_that_train_meanwhile(
+    lanes: Lanes, tmp_path: Path
+) -> None:
+    os.write(lanes.output, b"both")
+    lanes.host.events()
+    os.write(lanes.output, b"too\n")
+    lanes.pipes[0].send_bytes(encode(DONE))
+    lanes.host.events()
+    os.write(lanes.output, b"x" * (FILE_BYTES + 1))
+    for _ in range(2):
+        lanes.host.events()
+    os.write(lanes.output, b"after\n")
+    lanes.host.events()
+    both = b"%sboth\n%stoo\n" % (NOTICE, NOTICE)
+    assert (tmp_path / "0.log").read_bytes() == both
+    long = b"%s%s\n" % (NOTICE, b"x" * KEPT_BYTES)
+    assert (tmp_path / "1.log").read_bytes() == both + long + NOTICE + b"after\n"
+    assert os.fstat(lanes.output).st_size == len(b"after\n")
 
 
 def test_lane_of_an_attempt_that_has_finished_gets_the_next_one_at_once(lanes: Lanes) -> None:
@@ -190,6 +218,23 @@ def test_refused_attempt_is_trained_by_a_process_of_its_own(
     assert isinstance(alone, Start)
     assert alone.alone
     assert lanes.host.pool.sharing(1) == {1}
+
+
+def test_attempt_in_a_process_of_its_own_gets_the_part_of_its_lane(lanes: Lanes) -> None:
+    pool, template = lanes.host.pool, lanes.host.template
+    pool.devices = [replace(one, host_memory_bytes=2 * 2**30) for one in pool.devices]
+    for slot in (0, 1):
+        pool.kill(slot)
+        lanes.say(Freed(lanes.numbers[slot]))
+    start(lanes.host, 0, alone=True)
+    start(lanes.host, 1)
+    lanes.accept()
+    lanes.say(Refused(lanes.numbers[1], "a layer of yours"))
+    for serial in sorted(template.trainers)[1:]:
+        begun = template.trainers[serial].recv()
+        for device in (template.devices[serial], begun.device):
+            assert (device.host_memory_bytes, device.lanes) == (2**30, 1)
+    assert len(template.trainers) == 3
 
 
 def test_attempt_that_leaves_its_lane_without_an_outcome_is_lost_alone(lanes: Lanes) -> None:

@@ -13,6 +13,9 @@ from objectives import backend
 if backend.name() != "jax" or importlib.util.find_spec("jax") is None:
     pytest.skip("lanes need JAX: make test-jax", allow_module_level=True)
 
+import jax
+
+from hpo.trainer.lanes import programs as programs_module
 from hpo.trainer.lanes.programs import Programs
 from objectives.device import Device
 from objectives.errors import SharedFailureError
@@ -96,6 +99,23 @@ def test_programs_that_are_kept_are_closed_before_a_trial_is_at_fault(programs: 
         fail(programs, "small", 0, RuntimeError(NO_MEMORY))
 
 
+def test_error_of_the_device_is_that_of_all_trials_and_of_their_process(programs: Programs) -> None:
+    error = jax.errors.JaxRuntimeError("INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access")
+    with (
+        programs.lane("large", 1, Future()),
+        pytest.raises(SharedFailureError, match="ILLEGAL_ADDRESS") as found,
+    ):
+        fail(programs, "small", 0, error)
+    assert found.value.__cause__ is error
+    assert programs.broken
+
+
+def test_error_of_the_device_of_a_trial_without_others_is_its_own(programs: Programs) -> None:
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        fail(programs, "small", 0, jax.errors.JaxRuntimeError("INTERNAL: x"))
+    assert programs.broken
+
+
 @pytest.mark.parametrize("error", [ValueError("no such layer"), SystemExit(3), Odd()])
 def test_other_errors_end_their_trial_alone(programs: Programs, error: BaseException) -> None:
     with programs.lane("small", 1, Future()):
@@ -103,3 +123,17 @@ def test_other_errors_end_their_trial_alone(programs: Programs, error: BaseExcep
             fail(programs, "small", 0, error)
         with programs.lane("small", 0, Future()):
             pass
+    assert not programs.broken
+
+
+def test_memory_of_a_program_that_compiles_is_not_waited_for(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, closed = threading.Event(), threading.Event()
+    monkeypatch.setattr(programs_module, "MOST_CLOSING_SECONDS", 0.0)
+    monkeypatch.setattr(Lanes, "close", lambda _: (compiled.wait(10.0), closed.set()))
+    enter(programs, "small", 0)
+    programs.drop_idle()
+    assert not closed.is_set()
+    compiled.set()
+    assert closed.wait(10.0)

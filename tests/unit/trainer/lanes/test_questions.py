@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import cast
@@ -49,12 +48,7 @@ def agent(places: Built) -> Iterator[tuple[Connection, threading.Thread]]:
     """Return the agent's end of a host's pipe, and the thread that listens at the other."""
     ours, theirs = Pipe()
     host = LaneHost(theirs, lambda: (cast(Objective, object()), places), 2, LaneOutput())
-
-    def serve() -> None:
-        with suppress(EOFError, OSError):
-            host.serve()
-
-    thread = threading.Thread(target=serve, daemon=True)
+    thread = threading.Thread(target=host.serve, daemon=True)
     thread.start()
     yield ours, thread
     places.go_on.set()

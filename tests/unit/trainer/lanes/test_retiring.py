@@ -70,6 +70,12 @@ def test_many_lanes_may_grow_by_more(host: LaneHost, memory: Memory) -> None:
     assert host._retires()
 
 
+def test_host_whose_device_has_failed_is_replaced(host: LaneHost, memory: Memory) -> None:
+    assert not host._retires()
+    memory.broken = True
+    assert host._retires()
+
+
 def test_host_is_replaced_after_many_attempts(host: LaneHost) -> None:
     ends = [host._retires() for _ in range(ATTEMPTS_PER_LANE * LANES)]
     assert ends.index(True) == len(ends) - 1
