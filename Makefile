@@ -10,7 +10,7 @@ COMPOSE := $(VENV)/compose/bin/docker-compose
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu test-integrations test-jax unit soak chaos compose bench lint format docs lock clean
+.PHONY: help install demo test test-gpu test-integrations test-jax unit soak chaos compose results bench lint format docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -83,6 +83,10 @@ chaos: soak
 
 compose: install ## A study in real containers, which needs Docker: see tests/compose/README.md, make compose OPTIONS=…
 	$(BIN)/python -m tests.compose.run $(OPTIONS)
+
+# Goes on where it was interrupted; one part of it: make results PARTS=mnist-cnn
+results: install ## Search, final runs and ablations of MNIST and CIFAR-10: a day on 2 cores, docs/results/run.sh
+	HPO=$(CURDIR)/$(BIN)/hpo docs/results/run.sh $(PARTS)
 
 # Takes hours, and the machine for itself; one part of it: make bench ONLY=overhead
 bench: install ## Compare with plain Optuna, KerasTuner and Ray Tune: make bench [ROUNDS=3] (QUICK=1: a smoke run)
