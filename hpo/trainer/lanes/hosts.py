@@ -222,9 +222,7 @@ class LaneHosts:
                 log.info(f"not in a lane, but in a process of its own: {message.reason}")
             self._fork(slot, replace(attempt.start, alone=True))
         else:
-            self._emit(
-                slot, TrainerExited("it left its lane without an outcome: see the log of the template")
-            )
+            self._emit(slot, TrainerExited("it left its lane without an outcome: see its log"))
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
