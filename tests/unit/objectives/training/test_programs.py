@@ -78,6 +78,22 @@ def test_runs_with_a_kept_program_equal_runs_with_new_ones(digits, traced):
             np.testing.assert_array_equal(value, states[1][name], err_msg=name)
 
 
+def test_models_with_a_loss_of_keras_share_a_program(digits, traced):
+    class Focal(DigitsCNN):
+        loss, class_weight = "categorical_focal_crossentropy", {3: 2.0}
+
+    new, keeping = Focal(), Focal()
+    for objective in (new, keeping):
+        objective._data, objective._options = digits._data, digits._options
+    keeping.keep_programs()
+    _trained(keeping, ADAM, 1)
+    assert keeping.keeps_program()
+    traced.clear()
+    kept = _trained(keeping, OTHER_NUMBERS, 2)
+    assert traced == []
+    assert _exact(kept) == _exact(_trained(new, OTHER_NUMBERS, 2))
+
+
 def test_resumed_run_with_a_kept_program_equals_an_uninterrupted_one(digits):
     keeping = DigitsCNN()
     keeping._data, keeping._options = digits._data, digits._options
