@@ -15,7 +15,8 @@ from typing import Any
 import psycopg2
 from sqlalchemy import Engine, make_url
 
-from storage.engine import Database, open_database
+from storage.engine import Database
+from storage.opening import open_database
 from tests.databases import new_database
 
 MOST_ROWS = 1000
