@@ -25,6 +25,11 @@ MODULES = (
         "psycopg2",
     ),
     *("numpy.random", "yaml"),
+    # Each agent, template and trainer imports these, and most commands that read a study.
+    *("hpo.engines.base", "hpo.cli.output", "hpo.cli.commands.run.worker", "hpo.cli.commands.run.retrain"),
+    *("hpo.trainer.lanes.host", "hpo.trainer.lanes.lane_run", "hpo.study.backup.backup"),
+    *("storage.optuna.bulk_storage", "alembic.migration", "psycopg2.extras"),
+    "tests.acceptance.warm",
 )
 TRAINING = ("launch", "worker", "retrain")
 KERAS = ("keras", "tensorflow")

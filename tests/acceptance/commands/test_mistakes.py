@@ -21,31 +21,29 @@ def assert_nothing_left(service: Service) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("launch", "--study", "digits-cn"), "did you mean digits-cnn"),
-        (("launch", "--study", "s", "--objective", "nowhere.py:Mine"), "there is no file"),
-        (("launch", "--study", "s", "--objective", f"{OBJECTIVES}"), ":MyObjective"),
-        (("launch", "--study", "s/t"), "invalid study name 's/t'"),
-        (("launch", "--study", "s", "--sampler", "tpee"), "did you mean tpe"),
-        (("launch", "--study", "s", "--pruner", "medien"), "did you mean median"),
-        (("launch", "--study", "s", "--trials", "0"), "--trials"),
-        (("worker", "--study", "s"), "no study 's'"),
-        (("retrain", "--study", "s"), "no study 's'"),
-        (("launch", "--study", "s", "--storage", "sqlite:///x.db"), "PostgreSQL"),
-        (("launch", "--study", "s", "--storage", "journal.log"), "PostgreSQL"),
-        ((*LAUNCH, "--param", "letters=a"), "did you mean letter"),
-        ((*LAUNCH, "--param", "x=1..9"), "lies outside -5..5"),
-    ],
-    ids=range(13),
-)
-def test_wrong_name_or_value_is_refused(
-    service: Service, arguments: tuple[object, ...], message: str
-) -> None:
-    ended = service.hpo(*arguments)
-    assert message in ended.complaint(2)
-    assert_nothing_left(service)
+WRONG: list[tuple[tuple[object, ...], str]] = [
+    (("launch", "--study", "digits-cn"), "did you mean digits-cnn"),
+    (("launch", "--study", "s", "--objective", "nowhere.py:Mine"), "there is no file"),
+    (("launch", "--study", "s", "--objective", f"{OBJECTIVES}"), ":MyObjective"),
+    (("launch", "--study", "s/t"), "invalid study name 's/t'"),
+    (("launch", "--study", "s", "--sampler", "tpee"), "did you mean tpe"),
+    (("launch", "--study", "s", "--pruner", "medien"), "did you mean median"),
+    (("launch", "--study", "s", "--trials", "0"), "--trials"),
+    (("worker", "--study", "s"), "no study 's'"),
+    (("retrain", "--study", "s"), "no study 's'"),
+    (("launch", "--study", "s", "--storage", "sqlite:///x.db"), "PostgreSQL"),
+    (("launch", "--study", "s", "--storage", "journal.log"), "PostgreSQL"),
+    ((*LAUNCH, "--param", "letters=a"), "did you mean letter"),
+    ((*LAUNCH, "--param", "x=1..9"), "lies outside -5..5"),
+]
+"""Command lines that name what there is not, or a value that may not be, and what the refusal says."""
+
+
+def test_wrong_name_or_value_is_refused(service: Service) -> None:
+    for arguments, message in WRONG:
+        ended = service.hpo(*arguments)
+        assert message in ended.complaint(2)
+        assert_nothing_left(service)
 
 
 def test_objective_file_that_raises_on_import_is_reported(service: Service) -> None:

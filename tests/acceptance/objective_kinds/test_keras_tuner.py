@@ -44,9 +44,9 @@ def test_builder_is_searched_pruned_retrained_exported_and_reported(service: Ser
 
     script = service.folder / "train.py"
     service.hpo("export", "--study", "s", "--format", "python", "--output", script).clean()
-    assert service._commands is not None
+    assert service.commands is not None
     assert (
-        service.python(service._commands, script).out.splitlines()[-1]
+        service.python(service.commands, script).out.splitlines()[-1]
         == f"val_loss = {best['value']}, as in the trial"
     )
     config = service.folder / "best.yaml"
@@ -56,16 +56,15 @@ def test_builder_is_searched_pruned_retrained_exported_and_reported(service: Ser
     assert found["summary"]["final_val_loss"]["mean"] == pytest.approx(best["value"])
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--direction", "maximize"), "the objective declares that it is to minimize val_loss"),
-        (("--limit", 3), "--limit does not apply to an objective with an open space"),
-    ],
-)
-def test_impossible_request_is_refused_in_one_line(
-    service: Service, options: tuple[object, ...], message: str
-) -> None:
-    refused = service.hpo(*launch("--trials", 1, *options))
-    assert message in refused.complaint(refused.code)
-    assert service.hpo("ls", "--json").clean().out.strip() == "[]"
+IMPOSSIBLE: list[tuple[tuple[object, ...], str]] = [
+    (("--direction", "maximize"), "the objective declares that it is to minimize val_loss"),
+    (("--limit", 3), "--limit does not apply to an objective with an open space"),
+]
+"""Options that do not fit, and what the refusal says."""
+
+
+def test_impossible_request_is_refused_in_one_line(service: Service) -> None:
+    for options, message in IMPOSSIBLE:
+        refused = service.hpo(*launch("--trials", 1, *options))
+        assert message in refused.complaint(refused.code)
+        assert service.hpo("ls", "--json").clean().out.strip() == "[]"

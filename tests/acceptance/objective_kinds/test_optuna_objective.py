@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
+from hpo.export.config_file import read_config
 from tests.acceptance.service import Service
 
 FILE = Path(__file__).parents[1] / "functions_for_tests.py"
@@ -61,12 +63,19 @@ def test_exported_script_gives_the_value_of_the_trial(service: Service) -> None:
     assert best.value == max(trial.value for trial in service.study().trials if trial.value is not None)
     script = service.folder / "train.py"
     service.hpo("export", "--study", "s", "--format", "python", "--output", script).clean()
-    assert service._commands is not None
-    shown = service.python(service._commands, script).out
+    assert service.commands is not None
+    shown = service.python(service.commands, script).out
     assert shown.splitlines()[-1] == f"value = {best.value}, as in the trial"
     for form in ("yaml", "json", "toml"):
         config = service.folder / f"best.{form}"
         service.hpo("export", "--study", "s", "--format", form, "--output", config).clean()
+    of_yaml, of_json = (
+        replace(read_config(service.folder / f"best.{form}"), created=None) for form in ("yaml", "json")
+    )
+    assert of_yaml == of_json
+    # TOML has no null.
+    for form in ("yaml", "toml"):
+        config = service.folder / f"best.{form}"
         service.hpo("retrain", "--study", "other", "--config", config, "--seeds", 1).clean()
         found = json.loads((service.folder / "results" / "other" / "metrics.json").read_text())
         assert found["summary"]["final_value"]["mean"] == best.value
@@ -91,29 +100,28 @@ def test_interrupted_trial_begins_again_with_its_values(service: Service) -> Non
     assert service.rows("SELECT * FROM hpo.epochs WHERE epoch > 4") == []
 
 
-@pytest.mark.parametrize(
-    ("function", "options", "message"),
-    [
-        ("objective", ("--epochs", 3), "--epochs does not apply to an Optuna objective"),
-        (
-            "objective",
-            ("--pruner", "freeze-thaw"),
-            "--pruner freeze-thaw does not apply to an Optuna objective",
-        ),
-        ("objective", ("--limit", 3), "--limit does not apply to an Optuna objective"),
-        ("objective", ("--param", "lr"), "--param lr: write NAME=VALUE"),
-        ("objective", ("--param", "lr=9"), "--param lr=9: 9 lies outside 0.0001..0.1"),
-        ("missing", (), "has no class or function missing"),
-        ("optuna", (), "is neither a subclass of hpo.Objective nor a function of an Optuna trial"),
-    ],
-)
-def test_impossible_request_is_refused_in_one_line(
-    service: Service, function: str, options: tuple[object, ...], message: str
-) -> None:
-    refused = service.hpo(*launch(function, "--trials", 1, "--workers", 1, *options))
-    assert message in refused.complaint(refused.code)
-    assert refused.code in (1, 2)
-    assert service.hpo("ls", "--json").clean().out.strip() == "[]"
+IMPOSSIBLE: list[tuple[str, tuple[object, ...], str]] = [
+    ("objective", ("--epochs", 3), "--epochs does not apply to an Optuna objective"),
+    (
+        "objective",
+        ("--pruner", "freeze-thaw"),
+        "--pruner freeze-thaw does not apply to an Optuna objective",
+    ),
+    ("objective", ("--limit", 3), "--limit does not apply to an Optuna objective"),
+    ("objective", ("--param", "lr"), "--param lr: write NAME=VALUE"),
+    ("objective", ("--param", "lr=9"), "--param lr=9: 9 lies outside 0.0001..0.1"),
+    ("missing", (), "has no class or function missing"),
+    ("optuna", (), "is neither a subclass of hpo.Objective nor a function of an Optuna trial"),
+]
+"""Functions and options that do not fit, and what the refusal says."""
+
+
+def test_impossible_request_is_refused_in_one_line(service: Service) -> None:
+    for function, options, message in IMPOSSIBLE:
+        refused = service.hpo(*launch(function, "--trials", 1, "--workers", 1, *options))
+        assert message in refused.complaint(refused.code)
+        assert refused.code in (1, 2)
+        assert service.hpo("ls", "--json").clean().out.strip() == "[]"
 
 
 def test_several_values_end_the_study_with_the_reason(service: Service) -> None:
