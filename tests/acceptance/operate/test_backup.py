@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from storage.embedded.server import EmbeddedServer
 from tests.acceptance.hpo_commands import HpoCommands
 from tests.acceptance.service import Service
 
@@ -18,17 +18,15 @@ WIDE = ("--workers", 2, "--epochs", EPOCHS, "--pruner", "none")
 
 
 @pytest.fixture
-def elsewhere(open_folder: Path, tmp_path: Path, commands: HpoCommands) -> Iterator[Service]:
-    """A service on a server of its own, with the same checkpoints folder."""
+def elsewhere(tmp_path: Path, empty_storage_url: str, commands: HpoCommands) -> Iterator[Service]:
+    """A service on a database of its own without any table, and on a copy of the checkpoints."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    with EmbeddedServer.start(open_folder / "home", root_base=open_folder / "root") as server:
-        service = Service(folder, server.url, commands)
-        service.set(HPO_CHECKPOINTS=tmp_path / "checkpoints")
-        try:
-            yield service
-        finally:
-            survivors = service.close()
+    service = Service(folder, empty_storage_url, commands)
+    try:
+        yield service
+    finally:
+        survivors = service.close()
     assert survivors == []
 
 
@@ -56,15 +54,10 @@ OURS = (
 )
 
 
-@pytest.mark.parametrize("used", [False, True], ids=["to an empty server", "to a server in use"])
 def test_restored_study_continues_on_another_server(
-    service: Service, elsewhere: Service, tmp_path: Path, used: bool
+    service: Service, elsewhere: Service, tmp_path: Path
 ) -> None:
-    file = tmp_path / "study.hpo.gz"
-    if used:
-        # So that every id there is taken: of Optuna's rows and of ours, reservation_ids included.
-        assert elsewhere.launched("Counted", "--trials", 12, study="other").code == 0
-        assert elsewhere.hpo("delete", "--study", "other", "--yes").code == 0
+    file, kept = tmp_path / "study.hpo.gz", tmp_path / "kept"
     assert service.launched("Gated", "--trials", 2, *WIDE).code == 0
     service.set(TEST_GATE=tmp_path / "gate")
     agent = service.start("launch", "--study", "s", "--trials", 6, "--workers", 2)
@@ -74,7 +67,22 @@ def test_restored_study_continues_on_another_server(
     interrupted = service.value("SELECT count(*) FROM hpo.trials WHERE outcome IS NULL AND epochs > 0")
     assert interrupted == 2
     service.hpo("backup", "--study", "s", "-o", file).clean()
-    # The file is all that goes along.
+    for copy in (elsewhere.folder / "checkpoints", kept):
+        shutil.copytree(service.folder / "checkpoints", copy)
+
+    # The file and the checkpoints are all that goes along. Those are found by the reservation_ids, which an empty
+    # database has free.
+    go_on(elsewhere, service, file, resumed=interrupted)
+    assert elsewhere.hpo("restore", file).complaint().startswith("hpo: study 's' already exists")
+
+    # Now every id there is taken: of Optuna's rows and of ours, reservation_ids included.
+    assert elsewhere.hpo("delete", "--study", "s", "--yes").code == 0
+    elsewhere.set(HPO_CHECKPOINTS=kept)
+    go_on(elsewhere, service, file, resumed=0)
+
+
+def go_on(elsewhere: Service, service: Service, file: Path, resumed: int) -> None:
+    """Restore the study of a service and train it to its end; so many of its trials go on from a checkpoint."""
     restored = elsewhere.hpo("restore", file).clean()
     assert "hpo launch --study s" in restored.out
     assert as_optuna_sees_it(elsewhere) == as_optuna_sees_it(service)
@@ -82,12 +90,10 @@ def test_restored_study_continues_on_another_server(
         assert elsewhere.rows(query) == service.rows(query)
     assert elsewhere.hpo("launch", "--study", "s", "--trials", 8).code == 0
     elsewhere.check_records(8, EPOCHS)
-    resumed = elsewhere.value(
+    found = elsewhere.value(
         "SELECT count(*) FROM hpo.attempts WHERE outcome = 'complete' AND resumed_from > 0"
     )
-    # Checkpoints are found by the reservation_ids, which only an empty server has free.
-    assert resumed == (0 if used else interrupted)
-    assert elsewhere.hpo("restore", file).complaint().startswith("hpo: study 's' already exists")
+    assert found == resumed
 
 
 def test_backup_of_running_study_is_consistent(service: Service, tmp_path: Path) -> None:
