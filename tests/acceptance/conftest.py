@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.acceptance.fork_server import ForkServer
-from tests.acceptance.hpo_commands import KERAS, MODULES, HpoCommands
+from tests.acceptance.hpo_commands import DRAWING_MODULES, KERAS, MODULES, HpoCommands
 from tests.acceptance.service import Service
 from tests.conftest import forking
 from tests.databases import has_database, new_database, url_of
@@ -30,6 +30,12 @@ def commands(server_folder: Path) -> Iterator[HpoCommands]:
 def keras_commands() -> Iterator[ForkServer]:
     """The process of the commands whose templates find Keras imported: it forks other scripts too."""
     yield from forking(*MODULES, *KERAS)
+
+
+@pytest.fixture(scope="session")
+def drawing_commands() -> Iterator[ForkServer]:
+    """The process of the commands that draw: it forks other scripts too."""
+    yield from forking(*MODULES, *DRAWING_MODULES)
 
 
 @pytest.fixture(scope="session")
