@@ -29,7 +29,8 @@ class KerasObjective(Objective):
     """Set `dataset`, `epochs`, `space` and `first`, and write `build`; this class trains, checkpoints and evaluates.
 
     The training loop uses these parameters, each optional in the space: `batch_size` (128), `optimizer`
-    ("sgd" or "adam"), `learning_rate` (the peak, 0.001) and `weight_decay` (0). `build` uses all others.
+    ("sgd" or "adam"), `learning_rate` (the peak, 0.001), `weight_decay` (0) and `momentum` (of SGD, 0.9). `build` uses
+    all others.
     """
 
     metric: ClassVar[str] = "val_accuracy"

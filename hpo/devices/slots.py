@@ -185,7 +185,7 @@ def in_lanes(devices: Sequence[Device], lanes: int) -> list[Device]:
 
 
 def of_one_lane(device: Device) -> Device:
-    """Return the device of a process that trains the trial of one lane by itself, with its part of the memory.
+    """Return the device of a process that trains the trial of one lane by itself, with its part of memory and threads.
 
     The parts of all lanes add up to what the process of the lanes may take, and both take memory as they need it. So a
     GPU is divided well whether all of its trials, some of them or none can share a program.
@@ -205,6 +205,7 @@ def of_one_lane(device: Device) -> Device:
         device,
         lane=None,
         lanes=1,
+        core_count=max(1, device.threads // device.lanes),
         gpu_memory_bytes=usable,
         gpu_memory_fraction=fraction,
         gpu_usable_bytes=usable,

@@ -56,7 +56,8 @@ _CODE = {
 _NOT_COMPARED = frozenset(
     {
         *("_variables", "_trainable_variables", "_trainable_variables_indices", "_iterations", "_tracker"),
-        *("momentums", "_momentums", "_velocities", "_distribution_strategy", "_decay", "_schedule", "name"),
+        *("momentums", "_momentums", "_velocities", "_distribution_strategy", "name"),
+        *("_decay", "_schedule", "_momentum_input"),
     }
 )
 """Attributes of optimizers that are reset, read as inputs, or compared in another way."""
@@ -168,7 +169,7 @@ def _layer(layer: keras.layers.Layer, *, with_rate: bool) -> Any:
 def _optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
     if not isinstance(optimizer, _OPTIMIZERS) or optimizer.built:
         raise UnknownError(f"the optimizer of {type(optimizer)}")
-    found = [_class(type(optimizer)), optimizer.weight_decay is None]
+    found = [_class(type(optimizer)), optimizer.weight_decay is None, not getattr(optimizer, "momentum", 0)]
     for name, value in sorted(vars(optimizer).items()):
         if name == "_learning_rate":
             found.append(_schedule(optimizer))
@@ -224,6 +225,9 @@ def _object(value: Any) -> Any:
     cls = type(value)
     if cls in _LAYERS:
         return _layer(value, with_rate=True)
+    if isinstance(value, keras.losses.Loss):
+        # Its configuration leaves settings out, such as the delta of Huber's.
+        return _class(cls), _canonical(vars(value))
     if is_dataclass(value) and _is_own(cls.__module__):
         return _class(cls), tuple((one.name, _canonical(getattr(value, one.name))) for one in fields(value))
     if _is_own(cls.__module__) and callable(getattr(value, "get_config", None)):

@@ -40,7 +40,7 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 
 
 def optimizer(params: Params, steps: int, schedule: Schedule = "cosine") -> keras.optimizers.Optimizer:
-    """Return SGD with Nesterov momentum, or Adam, with one cycle: linear warm-up, then a way to zero.
+    """Return SGD with Nesterov momentum (`momentum`, 0.9), or Adam, with one cycle: linear warm-up, then a way to zero.
 
     The way is half a cosine, or, with the schedule "constant-decay", a constant learning rate and a short decay.
 
@@ -56,7 +56,9 @@ def optimizer(params: Params, steps: int, schedule: Schedule = "cosine") -> kera
     kind = params.get("optimizer", "adam")
     if kind == "sgd":
         sgd = FusedSGD if step_inputs.available() else keras.optimizers.SGD
-        made: keras.optimizers.Optimizer = sgd(rate, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
+        made: keras.optimizers.Optimizer = sgd(
+            rate, momentum=float(params.get("momentum", MOMENTUM)), nesterov=True, weight_decay=decay
+        )
     elif kind == "adam":
         adam = FusedAdam if step_inputs.available() else keras.optimizers.Adam
         made = adam(rate, weight_decay=decay)

@@ -2,8 +2,8 @@
 
 Keras composes a step of Adam from a dozen operations over all weights, and computes the learning rate and the
 corrections of the moments again for each variable, which makes the tracing of a trial's graph slow. Where
-`backend.kernels` has no kernel for a variable, a twin steps as Keras does. A step reads weight decay and the numbers of
-its schedule as inputs, so that the traced step serves a later run with others.
+`backend.kernels` has no kernel for a variable, a twin steps as Keras does. A step reads weight decay, momentum and the
+numbers of its schedule as inputs, so that the traced step serves a later run with others.
 """
 
 from __future__ import annotations
@@ -110,9 +110,32 @@ class FusedAdam(_OnceAStep, keras.optimizers.Adam):  # type: ignore[misc]
 class FusedSGD(_OnceAStep, keras.optimizers.SGD):  # type: ignore[misc]
     """Stochastic gradient descent with momentum, optionally Nesterov's, as in Keras."""
 
+    @property
+    def momentum(self) -> float:
+        return self._momentum_input.values[0]
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        self._momentum_input = StepInputs(value)
+
+    def take_inputs(self, other: Any) -> None:
+        super().take_inputs(other)
+        self._momentum_input.assign([other.momentum])
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        if not self.momentum or not (kernels.available() and kernels.can_apply(gradient, variable)):
+        if not self.momentum:
             super().update_step(gradient, variable, learning_rate)
             return
         velocity = self.momentums[self._get_variable_index(variable)]
-        kernels.apply_momentum(variable, velocity, gradient, learning_rate, self.momentum, self.nesterov)
+        momentum = self._once("momentum", self._momentum_input.read)[0]
+        if kernels.available() and kernels.can_apply(gradient, variable):
+            kernels.apply_momentum(variable, velocity, gradient, learning_rate, momentum, self.nesterov)
+            return
+        rate, gradient, momentum = (
+            keras.ops.cast(one, variable.dtype) for one in (learning_rate, gradient, momentum)
+        )
+        self.assign(velocity, velocity * momentum - gradient * rate)
+        if self.nesterov:
+            self.assign_add(variable, velocity * momentum - gradient * rate)
+        else:
+            self.assign_add(variable, velocity)

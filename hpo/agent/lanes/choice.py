@@ -67,6 +67,9 @@ class LaneChoice:
         devices = self.pool.devices
         share = max(math.ceil(trials / max(len(devices), 1)), 1)
         most, trials_each = min(share, MOST_LANES), share if in_rounds else None
+        if most == 1:
+            _log_alone("no slot has more than one to train")
+            return
         lanes = self._fastest(params(), most, trials_each, check)
         if lanes > 1:
             slots = in_lanes(devices, lanes)[:trials]

@@ -154,7 +154,7 @@ class LaneHost:
 
     def _shape(self, question: Ask) -> str:
         # Code of the objective may raise anything, SystemExit too; its attempt reports it.
-        with suppress(BaseException):
+        with suppress(BaseException), self._output.silent():
             if self._objective is not None:
                 return self._places.shape(self._objective, question.params, question.epochs)
         return ""
@@ -206,7 +206,8 @@ class LaneHost:
         if self._objective is None:
             return nullcontext()
         try:
-            shape = self._places.shape(self._objective, start.params, start.epochs)
+            with self._output.silent():
+                shape = self._places.shape(self._objective, start.params, start.epochs)
         except NotInLanesError:
             raise
         # Training it fails in the same way, and reports it.

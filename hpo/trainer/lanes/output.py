@@ -76,6 +76,20 @@ class LaneOutput:
                 stream.detach()
             os.close(descriptor)
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Drop what this thread prints in this block, because it is printed again where it belongs."""
+        before = getattr(self._lanes, "stream", None)
+        with open(os.devnull, "w") as nothing:  # noqa: PTH123 - no path
+            self._lanes.stream = nothing
+            try:
+                yield
+            finally:
+                if before is None:
+                    del self._lanes.stream
+                else:
+                    self._lanes.stream = before
+
 
 def _handlers() -> Iterator[logging.StreamHandler[Any]]:
     """Yield the handlers of all loggers that write to a stream."""

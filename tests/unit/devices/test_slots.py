@@ -253,7 +253,10 @@ def test_they_divide_the_memory_of_the_host() -> None:
     (slot,) = plan_slots(1, (0, 1), ())
     assert of_one_lane(slot) is slot
     lane = in_lanes([replace(slot, host_memory_bytes=3 * GIB)], 3)[1]
-    assert (of_one_lane(lane).host_memory_bytes, of_one_lane(lane).gpu_memory_fraction) == (GIB, None)
+    alone = of_one_lane(lane)
+    assert (alone.host_memory_bytes, alone.gpu_memory_fraction, alone.cores) == (GIB, None, (0, 1))
+    (wide,) = plan_slots(1, range(16), ())
+    assert [of_one_lane(in_lanes([wide], lanes)[0]).threads for lanes in (2, 3, 16, 32)] == [8, 5, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,13 @@ def test_damaged_file_is_measured_again(host: Host) -> None:
     assert len(kept_speeds.all_kept(host.home)) == 1
 
 
+def test_one_trial_is_not_measured(host: Host, caplog) -> None:
+    assert host.choose(trials=1).starts == []
+    assert caplog.messages == [
+        "--lanes auto: one trial a process, because no slot has more than one to train"
+    ]
+
+
 def test_no_more_lanes_than_trials(host: Host) -> None:
     pool = host.choose(trials=3, events=[LaneSpeed(1, 1.0), LaneSpeed(2, 2.0), DONE], slots=2)
     assert pool.starts[0].most_lanes == 2

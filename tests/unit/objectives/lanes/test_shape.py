@@ -42,8 +42,10 @@ def _of(cls: type[DigitsCNN], digits: DigitsCNN) -> DigitsCNN:
 def test_numbers_change_no_shape_and_parts_of_the_program_do(digits):
     shape = shape_of(digits, ADAM)
     assert shape_of(digits, {**ADAM, "learning_rate": 0.1, "dropout": 0.5, "weight_decay": 1e-6}) == shape
-    others = [{**ADAM, "batch_size": 64}, {**ADAM, "optimizer": "sgd"}, {**ADAM, "dropout": 0.0}]
-    assert len({shape, *(shape_of(digits, one) for one in others)}) == 4
+    sgd = {**ADAM, "optimizer": "sgd", "momentum": 0.5}
+    assert shape_of(digits, sgd) == shape_of(digits, {**sgd, "momentum": 0.99})
+    others = [{**ADAM, "batch_size": 64}, sgd, {**sgd, "momentum": 0.0}, {**ADAM, "dropout": 0.0}]
+    assert len({shape, *(shape_of(digits, one) for one in others)}) == 5
 
     class Shifted(DigitsCNN):
         augmentation = Augmentation(shift=1)
@@ -77,6 +79,11 @@ def test_losses_of_keras_have_shapes_by_all_their_settings(digits):
     assert of(focal(gamma=3.0)) == of(focal(gamma=3.0))
     weighted = [of(focal(), {3: weight}) for weight in (2.0, 2.0, 3.0)]
     assert len({of(focal()), *weighted}) == 3
+
+    # Settings that are in no configuration.
+    huber, cosine = keras.losses.Huber, keras.losses.CosineSimilarity
+    assert of(huber(delta=10.0)) != of(huber(delta=0.001))
+    assert of(cosine(axis=-1)) != of(cosine(axis=0))
 
     class OwnFocal(focal):
         pass

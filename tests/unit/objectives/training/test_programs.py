@@ -61,12 +61,21 @@ def _exact(run: LocalRun) -> list[dict[str, float]]:
 
 
 def test_runs_with_a_kept_program_equal_runs_with_new_ones(digits, traced):
-    plan = [(ADAM, 1), (OTHER_NUMBERS, 2), (SGD, 3), (ADAM, 1), (SMALL_BATCHES, 4), (OTHER_NUMBERS, 2)]
+    other_momentum = {**SGD, "momentum": 0.6}
+    plan = [
+        (ADAM, 1),
+        (OTHER_NUMBERS, 2),
+        (other_momentum, 3),
+        (ADAM, 1),
+        (SMALL_BATCHES, 4),
+        (OTHER_NUMBERS, 2),
+    ]
     new = [_trained(digits, params, seed) for params, seed in plan[:3]]
     keeping = DigitsCNN()
     keeping._data, keeping._options = digits._data, digits._options
     keeping.keep_programs()
     traced.clear()
+    _trained(keeping, SGD, 8)
     kept = [_trained(keeping, params, seed) for params, seed in plan]
     assert len(traced) == 3, "once for each optimizer and size of batches"
     assert keeping.keeps_program()

@@ -110,6 +110,27 @@ def test_error_of_the_device_is_that_of_all_trials_and_of_their_process(programs
     assert programs.broken
 
 
+@pytest.mark.parametrize("other", ["small", "large"])
+@pytest.mark.parametrize("error", [jax.errors.JaxRuntimeError("INTERNAL: x"), RuntimeError(NO_MEMORY)])
+def test_last_one_to_meet_what_all_have_met_is_not_at_fault(
+    programs: Programs, other: str, error: BaseException
+) -> None:
+    def fail_after_another() -> None:
+        with programs.lane(other, 1, Future()):
+            with pytest.raises(SharedFailureError):
+                fail(programs, "small", 0, error)
+            raise type(error)(str(error))
+
+    with pytest.raises(SharedFailureError):
+        fail_after_another()
+
+
+def test_device_that_has_failed_is_no_fault_of_a_trial_that_begins_later(programs: Programs) -> None:
+    for kind in (jax.errors.JaxRuntimeError, SharedFailureError):
+        with pytest.raises(kind, match="INTERNAL"):
+            fail(programs, "small", 0, jax.errors.JaxRuntimeError("INTERNAL: x"))
+
+
 def test_error_of_the_device_of_a_trial_without_others_is_its_own(programs: Programs) -> None:
     with pytest.raises(jax.errors.JaxRuntimeError):
         fail(programs, "small", 0, jax.errors.JaxRuntimeError("INTERNAL: x"))
