@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from hpo.files.bounded_log import FILE_BYTES, KEPT_BYTES
+from hpo.files.bounded_log import NOTICE as CUT
 from hpo.ownership import open_private
 
 NOTICE = b"[hpo: printed by the process of this trial and others, outside of their threads]\n"
@@ -43,12 +44,14 @@ class ProcessOutput:
         size = os.fstat(self.fileno()).st_size
         if size == self._copied:
             return
-        new = os.pread(self.fileno(), KEPT_BYTES, max(self._copied, size - KEPT_BYTES))
+        begin = max(self._copied, size - KEPT_BYTES)
+        cut = CUT % (begin - self._copied) if begin > self._copied else b""
+        new = NOTICE + cut + os.pread(self.fileno(), KEPT_BYTES, begin)
         self._copied = size
         for log in logs:
             # The disk may be full, and user code may have removed the file.
             with suppress(OSError):
-                _append(Path(log), NOTICE + new)
+                _append(Path(log), new)
         if size > FILE_BYTES:
             # What is written in between is lost.
             os.ftruncate(self.fileno(), 0)

@@ -109,7 +109,8 @@ def test_output_of_the_process_is_in_the_logs_of_the_attempts_that_train_meanwhi
     lanes.host.events()
     both = b"%sboth\n%stoo\n" % (NOTICE, NOTICE)
     assert (tmp_path / "0.log").read_bytes() == both
-    long = b"%s%s\n" % (NOTICE, b"x" * KEPT_BYTES)
+    cut = b"[hpo: %d bytes before this were cut off]\n" % (FILE_BYTES + 1 - KEPT_BYTES)
+    long = b"%s%s%s\n" % (NOTICE, cut, b"x" * KEPT_BYTES)
     assert (tmp_path / "1.log").read_bytes() == both + long + NOTICE + b"after\n"
     assert os.fstat(lanes.output).st_size == len(b"after\n")
 
