@@ -121,7 +121,7 @@ def accelerated(model: keras.Model, precision: str) -> keras.Model:
         if isinstance(layer, _LEARNT) and not getattr(layer, "input_mean", None):
             # A vocabulary, or statistics of `adapt`, which are in no configuration. Nothing in it is trained.
             return layer
-        config = layer.get_config()
+        config = {name: _unused(name, value) for name, value in layer.get_config().items()}
         plain = getattr(layer, "dtype_policy", None) is not None and layer.dtype_policy.name == "float32"
         exact = layer in head or isinstance(layer, _EXACT)
         if precision == "bfloat16" and plain and not exact:
@@ -137,6 +137,11 @@ def accelerated(model: keras.Model, precision: str) -> keras.Model:
         # A configuration has the flag of a layer alone.
         copied.trainable = own.trainable
     return copy
+
+
+def _unused(name: str, value: Any) -> Any:
+    """Return the setting of a copy: no initializer, since weights are copied and Keras may not find one of yours."""
+    return "zeros" if name.endswith("_initializer") else value
 
 
 def _head(model: keras.Model) -> list[keras.layers.Layer]:

@@ -168,3 +168,18 @@ def test_other_convolutions_use_keras_kernels(shape, dtype, kernel, stride):
     import tensorflow as tf
 
     assert not kernels.takes_patches(tf.zeros(shape, dtype), tf.zeros(kernel, dtype), stride)
+
+
+class Halves(keras.initializers.Initializer):
+    """An initializer that Keras finds in no configuration."""
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.full(shape, 0.5, dtype)
+
+
+def test_layers_with_an_initializer_of_yours_are_copied():
+    options = {"kernel_initializer": Halves()}
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, **options), keras.layers.Dropout(0.5)])
+    copy = accelerated(model, "float32")
+    assert [type(layer) for layer in copy.layers] == [keras.layers.Dense, FastDropout]
+    np.testing.assert_array_equal(copy.get_weights()[0], np.full((3, 2), 0.5))
