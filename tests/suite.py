@@ -29,9 +29,14 @@ PROPERTIES = ("tests/integration/test_any_values.py", "tests/integration/storage
 WITHOUT_HYPOTHESIS = ("-p", "no:hypothesispytest")
 """Its plugin would import it at the end."""
 
+ONE_THREAD = ("env", "OPENBLAS_NUM_THREADS=1")
+"""Threads of NumPy's library wait for each other without rest, while other processes have the cores."""
+
 FIRST: dict[str, list[str]] = {
     "linters": ["make", "--no-print-directory", "lint"],
-    "unit tests with TensorFlow": [sys.executable, "-m", "pytest", "-q", *TENSORFLOW],
+    "unit tests with TensorFlow": [
+        *(*ONE_THREAD, sys.executable, "-m", "pytest", *WITHOUT_HYPOTHESIS, "-q", *TENSORFLOW),
+    ],
 }
 NEXT: dict[str, list[str]] = {
     "unit and property tests": [

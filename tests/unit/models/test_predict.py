@@ -40,7 +40,7 @@ def test_predictions_of_files_are_those_of_the_cached_pixels(
         pixels = np.load(cache.entry(found.digest) / entry.PIXELS)
         paths = [str(photos / path) for path in entry.paths(cache.entry(found.digest))]
     model = keras.saving.load_model(image_model / "model.keras")
-    expected = model.predict(pixels, verbose=0)
+    expected = np.asarray(model(pixels))
     options = ["--model", str(image_model), "--top", "3"]
     rows = predicted(capsys, *options, *paths, "--batch-size", "5")
     assert [row["path"] for row in rows] == paths
@@ -55,7 +55,7 @@ def test_predictions_of_files_are_those_of_the_cached_pixels(
     np.save(tmp_path / "x.npy", pixels)
     of_array = predicted(capsys, *options, str(tmp_path / "x.npy"), "--batch-size", "5")
     assert [{**row, "path": ""} for row in of_array] == [{**row, "path": ""} for row in rows]
-    logits = np.log(expected) + np.log(model.predict(pixels[:, :, ::-1], verbose=0))
+    logits = np.log(expected) + np.log(np.asarray(model(pixels[:, :, ::-1])))
     mirrored = predicted(capsys, *options, *paths, "--mirror")
     assert [row["class"] for row in mirrored] == [names[index] for index in logits.argmax(axis=1)]
 

@@ -11,6 +11,7 @@ import pytest
 from objectives import loader
 from objectives.architectures import cnn, pooled_resnet, resnet
 from objectives.data.splits import Data
+from tests.unit.objectives.valueless import without_values
 
 CLASSES = 10
 SIDE, CHANNELS = 16, 3
@@ -123,7 +124,8 @@ IDENTITY, PROJECTION = "identity", "projection"
     ],
 )
 def test_each_residual_block_has_a_shortcut(data, build, shortcuts, shapes):
-    model = build(data)
+    with without_values():
+        model = build(data)
     adds, graph = of_kind(model, keras.layers.Add), Graph(model)
     assert [graph.shortcut(add) for add in adds] == shortcuts
     assert [tuple(add.output.shape[1:]) for add in adds] == shapes
@@ -131,11 +133,13 @@ def test_each_residual_block_has_a_shortcut(data, build, shortcuts, shapes):
 
 @pytest.mark.parametrize("name", ["cnn", "cifar-cnn", "mnist-cnn", "digits-cnn"])
 def test_plain_network_has_no_shortcut(data, name):
-    assert of_kind(NETWORKS[name](data), keras.layers.Add) == []
+    with without_values():
+        assert of_kind(NETWORKS[name](data), keras.layers.Add) == []
 
 
 def test_default_resnet_is_resnet_20(data):
-    model = resnet(data)
+    with without_values():
+        model = resnet(data)
     layers = [layer for layer in of_kind(model, keras.layers.Conv2D) if layer.kernel_size == (3, 3)]
     assert len(layers) + len(of_kind(model, keras.layers.Dense)) == 20
     # 0.27 million in table 6 of the paper.
@@ -236,8 +240,9 @@ def test_widths_and_depths_set_the_size_of_a_pooled_residual_network(data, name,
 
 def _sized(data: Data, name: str, **sizes: object) -> keras.Model:
     """Return the network with these arguments, or that of a subclass of the objective with these attributes."""
-    if not loader.is_shipped(name):
-        return NETWORKS[name](data, **sizes)
-    shipped = loader.load(name)
-    assert [attribute for attribute in sizes if not hasattr(shipped, attribute)] == []
-    return type("Sized", (shipped,), sizes)().build(shipped.first[0], data)
+    with without_values():
+        if not loader.is_shipped(name):
+            return NETWORKS[name](data, **sizes)
+        shipped = loader.load(name)
+        assert [attribute for attribute in sizes if not hasattr(shipped, attribute)] == []
+        return type("Sized", (shipped,), sizes)().build(shipped.first[0], data)

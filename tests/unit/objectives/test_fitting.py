@@ -56,15 +56,15 @@ class Slowdown(keras.callbacks.Callback):
         self.file = io.StringIO()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seen[epoch] = [(logs["loss"], np.float32(logs["val_loss"]))]
+        self.seen[epoch] = [(logs["loss"], np.float32(logs.get("val_loss", 1.0)))]
         self.last = self.last + 1.0
         self.file.write("an epoch")
         self.model.optimizer.learning_rate = 0.05 / (len(self.seen) + float(self.last))
 
 
-def dense(*, built: bool = True, eager: bool = False, **options: Any) -> keras.Model:
+def dense(*, eager: bool = False, **options: Any) -> keras.Model:
     layers = [
-        *([keras.Input((4,))] if built else []),
+        keras.Input((4,)),
         keras.layers.Dense(4, "relu"),
         keras.layers.BatchNormalization(),
         keras.layers.Dropout(0.3),
@@ -73,6 +73,14 @@ def dense(*, built: bool = True, eager: bool = False, **options: Any) -> keras.M
     model = keras.Sequential(layers)
     optimizer = keras.optimizers.Adam(0.05, **options)
     model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], run_eagerly=eager)
+    return model
+
+
+def light(*, built: bool = True) -> keras.Model:
+    """Return a model for tests of the order of data, whose weights follow from it."""
+    layers = [keras.layers.Dense(4, "relu"), keras.layers.Dropout(0.3), keras.layers.Dense(1, "sigmoid")]
+    model = keras.Sequential([*([keras.Input((4,))] if built else []), *layers])
+    model.compile(keras.optimizers.SGD(0.05, 0.9), "binary_crossentropy", run_eagerly=True)
     return model
 
 
@@ -101,7 +109,7 @@ def fit(run: LocalRun, model: keras.Model, *given: Any, **options: Any) -> keras
 
 
 def plain(run: LocalRun, callbacks: list[Any]) -> keras.callbacks.History:
-    model = dense()
+    model = dense(eager=True)
     return model.fit(
         X, Y, epochs=run.total_epochs, validation_data=(X, Y), callbacks=run.callbacks(callbacks), verbose=0
     )
@@ -125,34 +133,34 @@ FITS: dict[str, Fit] = {
         validation_split=0.25,
         callbacks=callbacks,
     ),
-    "tf.data and model without input": lambda run, callbacks: fit(
-        run, dense(built=False, eager=True), dataset(), callbacks=callbacks
+    "tf.data and model without input": lambda run, callbacks: run.fit(
+        light(built=False), dataset(), callbacks=callbacks
     ),
-    "endless tf.data": lambda run, callbacks: fit(
-        run, dense(eager=True), dataset().repeat(), steps_per_epoch=2, callbacks=callbacks
+    "endless tf.data": lambda run, callbacks: run.fit(
+        light(), dataset().repeat(), steps_per_epoch=2, callbacks=callbacks
     ),
-    "PyDataset": lambda run, callbacks: fit(run, dense(eager=True), Batches(), callbacks=callbacks),
-    "generator": lambda run, callbacks: fit(
-        run, dense(eager=True), generated(), steps_per_epoch=2, callbacks=callbacks
-    ),
+    "PyDataset": lambda run, callbacks: run.fit(light(), Batches(), callbacks=callbacks),
+    "generator": lambda run, callbacks: run.fit(light(), generated(), steps_per_epoch=2, callbacks=callbacks),
     "callbacks of a fit of one's own": plain,
 }
+VALIDATED = ("arrays", "two inputs", "callbacks of a fit of one's own")
 
 
-def callbacks() -> list[keras.callbacks.Callback]:
+def callbacks(monitor: str) -> list[keras.callbacks.Callback]:
     return [
-        keras.callbacks.EarlyStopping("val_loss", patience=EPOCHS, min_delta=0.01, restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, cooldown=1, min_delta=0.2, factor=0.5),
+        keras.callbacks.EarlyStopping(monitor, patience=EPOCHS, min_delta=0.01, restore_best_weights=True),
+        keras.callbacks.ReduceLROnPlateau(monitor, patience=1, cooldown=1, min_delta=0.2, factor=0.5),
         Slowdown(),
     ]
 
 
-def ended(method: Fit, **options: Any) -> tuple[LocalRun, list[Any], Any]:
+def ended(kind: str, **options: Any) -> tuple[LocalRun, list[Any], Any]:
     """Return a run, and all state at its end."""
     keras.utils.set_random_seed(5)
-    run = LocalRun(EPOCHS, seed=5, metric="val_loss", **options)
-    used = callbacks()
-    history = method(run, used)
+    metric = "val_loss" if kind in VALIDATED else "loss"
+    run = LocalRun(EPOCHS, seed=5, metric=metric, **options)
+    used = callbacks(metric)
+    history = FITS[kind](run, used)
     stop, reduce, own = used
     model = history.model
     variables = [keras.ops.convert_to_numpy(one) for one in [*model.variables, *model.optimizer.variables]]
@@ -180,10 +188,10 @@ def on_disk(checkpoint: Checkpoint | None, folder: Path) -> Checkpoint:
 
 @pytest.mark.parametrize("kind", FITS)
 def test_resumed_fit_ends_as_an_uninterrupted_one(kind: str, tmp_path: Path) -> None:
-    whole, variables, state = ended(FITS[kind])
-    first, _, _ = ended(FITS[kind], stop_after=2)
+    whole, variables, state = ended(kind)
+    first, _, _ = ended(kind, stop_after=2)
     assert (len(first.history), first.ended_early) == (2, True)
-    resumed, resumed_variables, resumed_state = ended(FITS[kind], resume=on_disk(first.checkpoint, tmp_path))
+    resumed, resumed_variables, resumed_state = ended(kind, resume=on_disk(first.checkpoint, tmp_path))
     if kind == "endless tf.data" and backend.name() != "tensorflow":
         assert any(message.startswith("the order of the data is not that of") for message in resumed.messages)
         return
@@ -258,33 +266,37 @@ def test_metric_of_several_numbers_is_left_out() -> None:
 
 
 def phases(run: LocalRun) -> list[list[float]]:
-    model = dense(eager=True)
-    first = fit(run, model, X, Y, epochs=2)
+    model = light()
+    first = run.fit(model, X, Y, epochs=2)
     model.layers[0].trainable = False
     model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy", run_eagerly=True)
-    second = fit(run, model, X, Y, epochs=4, initial_epoch=2)
+    second = run.fit(model, X, Y, epochs=4, initial_epoch=2)
     return [first.history["loss"], second.history["loss"]]
 
 
+@pytest.fixture(scope="module")
+def whole_phases() -> list[list[float]]:
+    keras.utils.set_random_seed(5)
+    return phases(LocalRun(4, metric="loss"))
+
+
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_fine_tuning_in_phases_resumes(stop_after: int) -> None:
+def test_fine_tuning_in_phases_resumes(stop_after: int, whole_phases: list[list[float]]) -> None:
+    assert list(map(len, whole_phases)) == [2, 2]
     keras.utils.set_random_seed(5)
-    whole = phases(LocalRun(4, metric="val_loss"))
-    assert list(map(len, whole)) == [2, 2]
-    keras.utils.set_random_seed(5)
-    first = LocalRun(4, metric="val_loss", stop_after=stop_after)
+    first = LocalRun(4, metric="loss", stop_after=stop_after)
     # A run that has ended trains nothing in its later phases.
     with pytest.raises(KeyError) if stop_after < 3 else nullcontext():
         phases(first)
     keras.utils.set_random_seed(5)
-    assert phases(LocalRun(4, metric="val_loss", resume=first.checkpoint)) == whole
+    assert phases(LocalRun(4, metric="loss", resume=first.checkpoint)) == whole_phases
 
 
 def test_second_model_of_a_run_begins_again_when_resumed(linear: Callable[[], keras.Model]) -> None:
     def train(run: LocalRun) -> keras.callbacks.History:
         run.fit(linear(), X, Y, epochs=1)
         keras.utils.set_random_seed(5)
-        return fit(run, dense(eager=True), X, Y, epochs=2)
+        return run.fit(light(), X, Y, epochs=2)
 
     whole = LocalRun(3, metric="loss")
     train(whole)

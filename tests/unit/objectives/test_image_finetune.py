@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import socket
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
@@ -45,20 +46,20 @@ def Tiny(include_top, weights, input_tensor):
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 
-@pytest.fixture
-def tiny(tmp_path, monkeypatch) -> type[ImageFinetune]:
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Iterator[type[ImageFinetune]]:
     """Return an objective with a tiny backbone and weights for it."""
-    monkeypatch.setattr(keras.applications, "Tiny", Tiny, raising=False)
-    file = tmp_path / "Tiny.weights.h5"
+    file = tmp_path_factory.mktemp("weights") / "Tiny.weights.h5"
     keras.utils.set_random_seed(7)
     model = Tiny(False, None, keras.Input((96, 96, 3)))
     model.get_layer("tiny_norm").set_weights([np.full(4, value) for value in (1.5, 0.25, 0.1, 2.0)])
     model.save_weights(file)
     data = made((96, 96, 3))
     data = replace(data, x_valid=data.x_train, y_valid=data.y_train)
-    return type(
-        "OfTiny", (ImageFinetune,), {"weights": str(file), "_data": data, "least_images_per_epoch": 12}
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, "Tiny", Tiny, raising=False)
+        attributes = {"weights": str(file), "_data": data, "least_images_per_epoch": 12}
+        yield type("OfTiny", (ImageFinetune,), attributes)
 
 
 PARAMS = ImageFinetune.first[0] | {"backbone": "Tiny", "batch_size": 3, "frozen_share": 0.5}
@@ -76,12 +77,27 @@ def weights_of(objective: type[ImageFinetune], run: LocalRun) -> dict[str, np.nd
     return {path: run.checkpoint.state[f"model/{index:04d}"] for index, path in enumerate(paths)}
 
 
-def test_backbone_is_frozen_then_tuned(tiny):
+@pytest.fixture(scope="module")
+def whole(tiny) -> LocalRun:
+    """Return a run that trains on from the switch, half way, without an interruption."""
+    return trained(tiny)
+
+
+@pytest.fixture(scope="module")
+def parts(tiny) -> list[LocalRun]:
+    """Return the runs of one that was interrupted after each epoch."""
+    found: list[LocalRun] = []
+    for epoch in range(1, EPOCHS + 1):
+        found.append(trained(tiny, stop_after=epoch, resume=found[-1].checkpoint if found else None))
+    return found
+
+
+def test_backbone_is_frozen_then_tuned(tiny, whole, parts):
     begun = {
         variable.path: np.array(variable.value) for variable in tiny().build(PARAMS, tiny._data).variables
     }
     assert begun["tiny_norm/gamma"].tolist() == [1.5] * 4
-    frozen, tuned = (weights_of(tiny, trained(tiny, **options)) for options in ({"stop_after": 2}, {}))
+    frozen, tuned = weights_of(tiny, parts[1]), weights_of(tiny, whole)
     body = [path for path in begun if path.startswith("tiny")]
     assert len(body) == 6
     for path in body:
@@ -91,16 +107,12 @@ def test_backbone_is_frozen_then_tuned(tiny):
     assert all((begun[path] != frozen[path]).any() for path in ("logits/kernel", "logits/bias"))
 
 
-def test_run_that_was_interrupted_at_the_switch_equals_uninterrupted_run(tiny):
-    whole = trained(tiny)
-    parts = None
-    for epoch in (1, 2, 3, EPOCHS):
-        parts = trained(tiny, stop_after=epoch, resume=parts.checkpoint if parts else None)
+def test_run_that_was_interrupted_at_the_switch_equals_uninterrupted_run(whole, parts):
     last = {name: value for name, value in whole.history[-1].items() if name != "images_per_second"}
-    assert {name: value for name, value in parts.history[-1].items() if name in last} == last
-    assert whole.checkpoint.state.keys() == parts.checkpoint.state.keys()
+    assert {name: value for name, value in parts[-1].history[-1].items() if name in last} == last
+    assert whole.checkpoint.state.keys() == parts[-1].checkpoint.state.keys()
     for name, value in whole.checkpoint.state.items():
-        np.testing.assert_array_equal(value, parts.checkpoint.state[name], err_msg=name)
+        np.testing.assert_array_equal(value, parts[-1].checkpoint.state[name], err_msg=name)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
@@ -329,10 +341,11 @@ def test_pretrained_network_computes_what_that_of_keras_computes(name, tmp_path,
             layer.set_weights([np.array(mean), np.square(std), np.array(1)])
     with h5py.File(file, "w") as written:
         legacy_h5_format.save_weights_to_hdf5_group(written, body)
-    with warnings.catch_warnings(action="ignore"):
-        theirs = make(include_top=False, input_shape=(96, 96, 3), pooling="avg")
+    theirs = keras.Model(body.input, layers.GlobalAveragePooling2D()(body.output))
     if name in image_weights.IMAGENET:
         place, digest = image_weights.IMAGENET[name]
+        with warnings.catch_warnings(action="ignore"):
+            theirs = make(include_top=False, input_shape=(96, 96, 3), pooling="avg")
         assert asked == [(Path(place).name, f"{image_weights._SERVER}/{place}", digest)]
 
     data = made((96, 96, 3))

@@ -12,6 +12,7 @@ from objectives.data.splits import split
 from objectives.device import Device
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
+from tests.unit.objectives.training.kept import KEPT, with_programs
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 6)).astype(np.float32)
@@ -58,7 +59,12 @@ def made(task, base=Tabular, **attributes):
     return prepared(type("Made", (base,), given | attributes)())
 
 
-def trained(objective, total=3, **options):
+def trained(objective, total=3, kept=False, **options):
+    """Return a run of three epochs, with the programs of other tests if they are to be `kept`."""
+    if kept:
+        with_programs(objective, KEPT)
+    else:
+        objective._programs = None
     run = LocalRun(total, seed=3, device=DEVICE, **options)
     if run.final:
         prepared(objective, final=True)

@@ -15,6 +15,7 @@ from objectives import loader
 from objectives.base import DataOptions
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import Checkpoint, LocalRun
+from tests.unit.objectives.training.kept import sharing, with_programs
 from tests.unit.objectives.training.tabular import CLASSIFIED
 
 FOLDS = 3
@@ -52,6 +53,12 @@ def folded() -> Folded:
 
 
 @pytest.fixture(scope="module")
+def keeping(folded) -> Folded:
+    """Return an objective whose runs train with one program, to which those of `whole` are compared."""
+    return with_programs(sharing(Folded, folded))
+
+
+@pytest.fixture(scope="module")
 def whole(folded) -> LocalRun:
     run = LocalRun(EPOCHS, seed=3)
     folded.train(PARAMS, run)
@@ -62,11 +69,11 @@ def exact(history):
     return [{name: value for name, value in m.items() if name != "images_per_second"} for m in history]
 
 
-def test_each_epoch_reports_mean_and_deviation_of_the_folds(folded, whole):
+def test_each_epoch_reports_mean_and_deviation_of_the_folds(folded, keeping, whole):
     assert {*whole.history[0]} == {*CLASSIFIED, "val_loss_deviation", "val_accuracy_deviation"}
     data, separate = folded._data, []
     for train, held_out in data.folds:
-        objective, run = Folded(), LocalRun(EPOCHS, seed=3)
+        objective, run = sharing(Folded, keeping), LocalRun(EPOCHS, seed=3)
         assert len(train) == 120
         objective._data = replace(
             data,
@@ -91,11 +98,11 @@ def test_progress_counts_the_images_of_all_folds(whole):
     assert [one for one in whole.ticks if one[0] == one[1]] == [(steps, steps, steps * 16)] * EPOCHS
 
 
-def test_interrupted_run_in_folds_equals_uninterrupted_run(folded, whole, tmp_path):
+def test_interrupted_run_in_folds_equals_uninterrupted_run(keeping, whole, tmp_path):
     folder, checkpoint, history = CheckpointFolder(tmp_path), None, []
     for stop_after in (1, 2, None):
         run = LocalRun(EPOCHS, seed=3, resume=checkpoint, stop_after=stop_after)
-        folded.train(PARAMS, run)
+        keeping.train(PARAMS, run)
         history += run.history
         records = [EpochRecord(epoch, dict(metrics), 0.1) for epoch, metrics in enumerate(history, 1)]
         folder.write(records, run.checkpoint.state)
@@ -107,11 +114,11 @@ def test_interrupted_run_in_folds_equals_uninterrupted_run(folded, whole, tmp_pa
             np.testing.assert_array_equal(checkpoint.state["folds"][fold][name], value, err_msg=name)
 
 
-def test_folds_that_go_on_after_their_end_begin_a_new_schedule(folded, whole):
+def test_folds_that_go_on_after_their_end_begin_a_new_schedule(folded, keeping, whole):
     longer = {"total_epochs": EPOCHS + 2, "restarts": (EPOCHS,), "seed": 3}
     at_once, resumed = LocalRun(**longer), LocalRun(**longer, resume=whole.checkpoint)
-    for run in (at_once, resumed):
-        folded.train(PARAMS, run)
+    keeping.train(PARAMS, at_once)
+    folded.train(PARAMS, resumed)
     assert exact(at_once.history) == exact(whole.history + resumed.history)
     assert (
         at_once.history[-1]["learning_rate"]

@@ -20,6 +20,7 @@ from objectives.local_run import LocalRun
 from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.tasks.classes import cross_entropy
 from objectives.training import epochs
+from tests.unit.objectives.training.kept import sharing, with_programs
 from tests.unit.objectives.training.tabular import CLASSIFIED
 
 EPOCHS = 4
@@ -37,6 +38,15 @@ def digits() -> DigitsCNN:
     objective = AugmentedDigits()
     objective.prepare(DataOptions(limit=800, validation_fraction=0.2), final=False)
     return objective
+
+
+@pytest.fixture(scope="module")
+def keeping(digits) -> DigitsCNN:
+    """Return an objective with the same data that traces a program for each optimizer and precision, and keeps it.
+
+    `whole_run` and `whole_sgd_run`, to which its runs are compared, have programs of their own.
+    """
+    return with_programs(sharing(AugmentedDigits, digits))
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +100,14 @@ def whole_sgd_run(digits) -> LocalRun:
     [("adam", BFLOAT16, "whole_run"), ("sgd", FLOAT32, "whole_sgd_run")],
 )
 def test_run_that_was_interrupted_twice_equals_uninterrupted_run(
-    digits, request, optimizer, device, uninterrupted
+    keeping, request, optimizer, device, uninterrupted
 ):
     whole, checkpoint, history = request.getfixturevalue(uninterrupted), None, []
     for stop_after in (1, 3, None):
         run = LocalRun(EPOCHS, seed=3, device=device, resume=checkpoint, stop_after=stop_after)
         # Measuring them changes nothing.
         run.figures = ("parameters", "model_bytes", "latency_ms", "seconds_per_epoch")
-        digits.train(PARAMS | {"optimizer": optimizer}, run)
+        keeping.train(PARAMS | {"optimizer": optimizer}, run)
         assert run.measured["model_bytes"] == 4 * run.measured["parameters"] > 0
         assert run.measured["latency_ms"] > 0
         checkpoint, history = run.checkpoint, history + run.history
@@ -106,24 +116,10 @@ def test_run_that_was_interrupted_twice_equals_uninterrupted_run(
         np.testing.assert_array_equal(checkpoint.state[name], value, err_msg=name)
 
 
-def test_run_that_goes_on_after_its_end_begins_a_new_schedule(digits, whole_run):
-    """The same where it was complete before, and where it trains on without an interruption."""
-    longer = {"total_epochs": EPOCHS + 2, "restarts": (EPOCHS,), "seed": 3, "device": BFLOAT16}
-    at_once, resumed = LocalRun(**longer), LocalRun(**longer, resume=whole_run.checkpoint)
-    for run in (at_once, resumed):
-        digits.train(PARAMS, run)
-    assert exact(at_once.history) == exact(whole_run.history + resumed.history)
-    for name, value in at_once.checkpoint.state.items():
-        np.testing.assert_array_equal(resumed.checkpoint.state[name], value, err_msg=name)
-    rates = [metrics["learning_rate"] for metrics in at_once.history]
-    assert rates[EPOCHS] > 1e-5
-    assert rates[EPOCHS - 1] == rates[-1] == pytest.approx(0, abs=1e-9)
-
-
-def test_chunk_size_does_not_change_results(digits, whole_run, monkeypatch):
+def test_chunk_size_does_not_change_results(keeping, whole_run, monkeypatch):
     monkeypatch.setattr(epochs, "CHUNK_STEPS", 1)
     run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16, stop_after=1)
-    digits.train(PARAMS, run)
+    keeping.train(PARAMS, run)
     assert len(run.ticks) == 25
     assert exact(run.history) == exact(whole_run.history[:1])
 
@@ -147,10 +143,24 @@ def test_small_data_set_is_passed_through_several_times_in_an_epoch(monkeypatch)
     np.testing.assert_array_equal(np.sort(thrice.reshape(3, 20), axis=1), [np.arange(20)] * 3)
 
 
-def test_another_seed_gives_other_results(digits, whole_run):
+def test_another_seed_gives_other_results(keeping, whole_run):
     run = LocalRun(total_epochs=EPOCHS, seed=4, device=BFLOAT16, stop_after=1)
-    digits.train(PARAMS, run)
+    keeping.train(PARAMS, run)
     assert exact(run.history) != exact(whole_run.history[:1])
+
+
+def test_run_that_goes_on_after_its_end_begins_a_new_schedule(digits, keeping, whole_run):
+    """The same where it was complete before, and where it trains on without an interruption."""
+    longer = {"total_epochs": EPOCHS + 2, "restarts": (EPOCHS,), "seed": 3, "device": BFLOAT16}
+    at_once, resumed = LocalRun(**longer), LocalRun(**longer, resume=whole_run.checkpoint)
+    keeping.train(PARAMS, at_once)
+    digits.train(PARAMS, resumed)
+    assert exact(at_once.history) == exact(whole_run.history + resumed.history)
+    for name, value in at_once.checkpoint.state.items():
+        np.testing.assert_array_equal(resumed.checkpoint.state[name], value, err_msg=name)
+    rates = [metrics["learning_rate"] for metrics in at_once.history]
+    assert rates[EPOCHS] > 1e-5
+    assert rates[EPOCHS - 1] == rates[-1] == pytest.approx(0, abs=1e-9)
 
 
 def test_checkpoint_of_another_model_is_refused(whole_run, digits):
@@ -190,18 +200,25 @@ def test_label_smoothing_affects_training_but_not_validation(digits):
     assert run.history[-1]["val_loss"] < 1.4
 
 
-def test_divergence_ends_the_run_within_the_epoch(digits):
-    run = LocalRun(total_epochs=EPOCHS)
+def test_divergence_ends_the_run_within_the_epoch(keeping):
+    run = LocalRun(total_epochs=EPOCHS, device=FLOAT32)
     with pytest.raises(DivergedError, match=r"loss of epoch 1, batch \d+ of 25"):
-        digits.train(PARAMS | {"optimizer": "sgd", "learning_rate": 1e30}, run)
+        keeping.train(PARAMS | {"optimizer": "sgd", "learning_rate": 1e30}, run)
     assert run.history == []
 
 
-def test_final_run_evaluates_once_and_exports_stock_layers(tmp_path):
-    import keras
-
+@pytest.fixture(scope="module")
+def final_digits() -> DigitsCNN:
+    """Return an objective with a test set, which keeps its programs."""
     objective = DigitsCNN()
     objective.prepare(DataOptions(limit=400), final=True)
+    return with_programs(objective)
+
+
+def test_final_run_evaluates_once_and_exports_stock_layers(final_digits, tmp_path):
+    import keras
+
+    objective = final_digits
     interrupted = LocalRun(
         total_epochs=3, final=True, output=tmp_path, stop_after=2, metric="val_accuracy", device=BFLOAT16
     )
@@ -225,7 +242,7 @@ def test_final_run_evaluates_once_and_exports_stock_layers(tmp_path):
     assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
     assert not {type(layer).__name__ for layer in model.layers} & {"FusedBatchNormalization", "FastDropout"}
     assert {layer.compute_dtype for layer in model.layers} <= {"float32", "uint8"}
-    probabilities = model.predict_on_batch(data.x_test)
+    probabilities = keras.ops.convert_to_numpy(model(data.x_test))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert np.mean(probabilities.argmax(axis=1) == data.y_test) == pytest.approx(results["test_accuracy"])
     assert model.count_params() == results["parameters"]
@@ -235,14 +252,12 @@ def test_final_run_evaluates_once_and_exports_stock_layers(tmp_path):
     assert (again.history, again.results["test_loss"]) == ([], results["test_loss"])
 
 
-def test_flip_average_is_recorded_with_flip_augmentation():
+def test_flip_average_is_recorded_with_flip_augmentation(final_digits):
     class Flipped(DigitsCNN):
         augmentation = Augmentation(flip=True)
 
-    flipped = Flipped()
-    flipped.prepare(DataOptions(limit=300), final=True)
-    run = LocalRun(total_epochs=1, final=True, device=FLOAT32)
-    flipped.train(PARAMS, run)
+    run = LocalRun(total_epochs=1, final=True, device=BFLOAT16)
+    sharing(Flipped, final_digits).train(PARAMS, run)
     assert {"test_accuracy_flip_averaged", "test_loss_flip_averaged"} <= run.results.keys()
     assert run.results["test_loss_flip_averaged"] != run.results["test_loss"]
 

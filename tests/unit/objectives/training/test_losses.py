@@ -21,7 +21,7 @@ LOSSES = {
 
 @pytest.fixture(scope="module")
 def default_losses():
-    return [metrics["val_loss"] for metrics in trained(made("classes"), total=1).history]
+    return [metrics["val_loss"] for metrics in trained(made("classes"), total=1, kept=True).history]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_class_weight_raises_the_share_of_its_predictions(task, weight):
     shares = []
     for given in (None, weight):
         objective = made(task, class_weight=given)
-        run = trained(objective, total=8, final=True)
+        run = trained(objective, total=8, kept=True, final=True)
         if task == "labels":
             shares.append(run.results["per_label"][0]["recall"])
         else:

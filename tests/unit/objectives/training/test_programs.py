@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -21,6 +23,7 @@ from objectives.tasks.classes import cross_entropy
 from objectives.training import identity, loop
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.training.programs import Programs
+from tests.unit.objectives.training.kept import sharing
 
 pytestmark = pytest.mark.skipif(
     backend.name() not in ("tensorflow", "jax"), reason="other backends keep no program from run to run"
@@ -39,15 +42,16 @@ def digits() -> DigitsCNN:
     return objective
 
 
-@pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Return an item for each time that Keras' training step is traced."""
+@contextmanager
+def calls_of_steps() -> Iterator[list[None]]:
+    """Yield a list with an item for each time that Keras' training step was called, as tracing does."""
     found: list[None] = []
     train_step = keras.Model.train_step
-    monkeypatch.setattr(
-        keras.Model, "train_step", lambda *arguments: found.append(None) or train_step(*arguments)
-    )
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            keras.Model, "train_step", lambda *arguments: found.append(None) or train_step(*arguments)
+        )
+        yield found
 
 
 def _trained(objective: DigitsCNN, params: dict[str, Any], seed: int, **options: Any) -> LocalRun:
@@ -60,25 +64,43 @@ def _exact(run: LocalRun) -> list[dict[str, float]]:
     return [{name: one for name, one in m.items() if name != "images_per_second"} for m in run.history]
 
 
-def test_runs_with_a_kept_program_equal_runs_with_new_ones(digits, traced):
-    other_momentum = {**SGD, "momentum": 0.6}
-    plan = [
-        (ADAM, 1),
-        (OTHER_NUMBERS, 2),
-        (other_momentum, 3),
-        (ADAM, 1),
-        (SMALL_BATCHES, 4),
-        (OTHER_NUMBERS, 2),
-    ]
-    new = [_trained(digits, params, seed) for params, seed in plan[:3]]
-    keeping = DigitsCNN()
-    keeping._data, keeping._options = digits._data, digits._options
-    keeping.keep_programs()
-    traced.clear()
-    _trained(keeping, SGD, 8)
-    kept = [_trained(keeping, params, seed) for params, seed in plan]
-    assert len(traced) == 3, "once for each optimizer and size of batches"
-    assert keeping.keeps_program()
+OTHER_MOMENTUM = {**SGD, "momentum": 0.6}
+PLAN = [
+    (ADAM, 1),
+    (OTHER_NUMBERS, 2),
+    (OTHER_MOMENTUM, 3),
+    (ADAM, 1),
+    (SMALL_BATCHES, 4),
+    (OTHER_NUMBERS, 2),
+]
+
+
+class Keeping:
+    """The runs of the plan in an objective that keeps its programs."""
+
+    def __init__(self, digits: DigitsCNN) -> None:
+        self.objective = sharing(DigitsCNN, digits)
+        self.objective.keep_programs()
+        with calls_of_steps() as self.traced:
+            _trained(self.objective, SGD, 8)
+            self.runs = [_trained(self.objective, params, seed) for params, seed in PLAN]
+
+
+@pytest.fixture(scope="module")
+def keeping(digits) -> Keeping:
+    return Keeping(digits)
+
+
+@pytest.fixture(scope="module")
+def new(digits) -> list[LocalRun]:
+    """Return the first runs of the plan, each with a program of its own."""
+    return [_trained(digits, params, seed) for params, seed in PLAN[:3]]
+
+
+def test_runs_with_a_kept_program_equal_runs_with_new_ones(keeping, new):
+    kept = keeping.runs
+    assert len(keeping.traced) == 3, "once for each optimizer and size of batches"
+    assert keeping.objective.keeps_program()
     for one, other in ((0, 0), (1, 1), (2, 2), (3, 0), (5, 1)):
         assert _exact(kept[one]) == _exact(new[other])
         states = [run.checkpoint.state for run in (kept[one], new[other])]
@@ -87,34 +109,29 @@ def test_runs_with_a_kept_program_equal_runs_with_new_ones(digits, traced):
             np.testing.assert_array_equal(value, states[1][name], err_msg=name)
 
 
-def test_models_with_a_loss_of_keras_share_a_program(digits, traced):
+def test_models_with_a_loss_of_keras_share_a_program(digits):
     class Focal(DigitsCNN):
         loss, class_weight = "categorical_focal_crossentropy", {3: 2.0}
 
-    new, keeping = Focal(), Focal()
-    for objective in (new, keeping):
-        objective._data, objective._options = digits._data, digits._options
+    new, keeping = sharing(Focal, digits), sharing(Focal, digits)
     keeping.keep_programs()
     _trained(keeping, ADAM, 1)
     assert keeping.keeps_program()
-    traced.clear()
-    kept = _trained(keeping, OTHER_NUMBERS, 2)
+    with calls_of_steps() as traced:
+        kept = _trained(keeping, OTHER_NUMBERS, 2)
     assert traced == []
     assert _exact(kept) == _exact(_trained(new, OTHER_NUMBERS, 2))
 
 
-def test_resumed_run_with_a_kept_program_equals_an_uninterrupted_one(digits):
-    keeping = DigitsCNN()
-    keeping._data, keeping._options = digits._data, digits._options
-    keeping.keep_programs()
-    whole = _trained(keeping, ADAM, 1)
-    half = _trained(keeping, ADAM, 1, stop_after=1)
-    _trained(keeping, OTHER_NUMBERS, 5)
-    assert _exact(_trained(keeping, ADAM, 1, resume=half.checkpoint)) == _exact(whole)[1:]
+def test_resumed_run_with_a_kept_program_equals_an_uninterrupted_one(digits, keeping, new):
+    objective, whole = keeping.objective, new[0]
+    half = _trained(objective, ADAM, 1, stop_after=1)
+    _trained(objective, OTHER_NUMBERS, 5)
+    assert _exact(_trained(objective, ADAM, 1, resume=half.checkpoint)) == _exact(whole)[1:]
     # A restart compiles the model with another optimizer, so its program serves no other run.
     longer = {"restarts": (1,), "resume": half.checkpoint}
-    assert _exact(_trained(keeping, ADAM, 1, **longer)) == _exact(_trained(digits, ADAM, 1, **longer))
-    assert _exact(_trained(keeping, ADAM, 1)) == _exact(whole)
+    assert _exact(_trained(objective, ADAM, 1, **longer)) == _exact(_trained(digits, ADAM, 1, **longer))
+    assert _exact(_trained(objective, ADAM, 1)) == _exact(whole)
 
 
 def _model(rate: float = 0.3, units: int = 4, activation: Any = "relu", extra: Any = None) -> keras.Model:
@@ -210,7 +227,7 @@ def test_changed_class_of_keras_leaves_a_model_without_identity(monkeypatch):
     assert _identity(model) is None
 
 
-def test_augmentation_draws_the_same_whether_a_program_is_kept_or_not(digits):
+def test_augmentation_draws_the_same_whether_a_program_is_kept_or_not(digits, keeping):
     class Drawing(Augmentation):
         def __call__(self, images, rng):  # noqa: ARG002
             return images * np.uint8(random.random() > 0.5) * np.uint8(np.random.random() > 0.1)
@@ -218,12 +235,9 @@ def test_augmentation_draws_the_same_whether_a_program_is_kept_or_not(digits):
     class Own(DigitsCNN):
         augmentation = Drawing()
 
-    made, keeping = Own(), Own()
-    for one in (made, keeping):
-        one._data, one._options = digits._data, digits._options
-    keeping.keep_programs()
-    _trained(keeping, ADAM, 1)
-    assert _exact(_trained(keeping, OTHER_NUMBERS, 2)) == _exact(_trained(made, OTHER_NUMBERS, 2))
+    made, kept = sharing(Own, digits), sharing(Own, keeping.objective)
+    _trained(kept, ADAM, 1)
+    assert _exact(_trained(kept, OTHER_NUMBERS, 2)) == _exact(_trained(made, OTHER_NUMBERS, 2))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +292,7 @@ def test_layers_have_the_names_of_a_process_without_other_models():
 @pytest.mark.skipif(
     backend.name() != "tensorflow", reason="each run sets all of TensorFlow's states elsewhere"
 )
-def test_process_whose_code_draws_from_a_state_of_tensorflow_keeps_no_program(digits):
+def test_process_whose_code_draws_from_a_state_of_tensorflow_keeps_no_program(keeping):
     import tensorflow as tf
 
     class Drawing(DigitsCNN):
@@ -286,12 +300,10 @@ def test_process_whose_code_draws_from_a_state_of_tensorflow_keeps_no_program(di
             tf.random.uniform([])
             return super().build(params, data)
 
-    keeping = Drawing()
-    keeping._data, keeping._options = digits._data, digits._options
-    keeping.keep_programs()
+    drawing = sharing(Drawing, keeping.objective)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend.current(), "_random_operations", 0)
-        _trained(digits, ADAM, 1)
-        assert not backend.current().drew_elsewhere
-        _trained(keeping, ADAM, 1)
-        assert not keeping.keeps_program()
+        _trained(keeping.objective, ADAM, 1)
+        assert keeping.objective.keeps_program()
+        _trained(drawing, ADAM, 1)
+        assert not drawing.keeps_program()

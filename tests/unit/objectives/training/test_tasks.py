@@ -31,8 +31,8 @@ def test_interrupted_run_of_each_task_equals_uninterrupted_run(task):
     whole = trained(objective)
     common = {"loss", "val_loss", "learning_rate", "images_per_second"}
     assert [set(metrics) for metrics in whole.history] == [common | REPORTED[task]] * 3
-    first = trained(objective, stop_after=1)
-    rest = trained(objective, resume=first.checkpoint)
+    first = trained(objective, kept=True, stop_after=1)
+    rest = trained(objective, kept=True, resume=first.checkpoint)
     assert exact(first.history + rest.history) == exact(whole.history)
     for name, value in whole.checkpoint.state.items():
         np.testing.assert_array_equal(rest.checkpoint.state[name], value, err_msg=name)
@@ -61,7 +61,7 @@ BOUND = {
 @pytest.mark.parametrize("task", TARGETS)
 def test_final_run_of_each_task_records_and_exports_usable_outputs(task, tmp_path):
     objective = made(task)
-    run = trained(objective, total=24, final=True, output=tmp_path)
+    run = trained(objective, total=24, kept=True, final=True, output=tmp_path)
     found, data = run.results, objective._data
     tested = {f"test_{name}" for name in TESTED[task]}
     assert (
@@ -75,7 +75,8 @@ def test_final_run_of_each_task_records_and_exports_usable_outputs(task, tmp_pat
     name, least = BOUND[task]
     assert found[f"test_{name}"] > least
     assert (found["task"], found["input"]) == (task, {"shape": [6], "dtype": "float32"})
-    outputs = keras.saving.load_model(tmp_path / "model.keras").predict(data.x_test, verbose=0)
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    outputs = keras.ops.convert_to_numpy(model(data.x_test))
     assert outputs.shape == (40, data.output_size)
     if task == "regression":
         # Of the unit of the targets, although the model learns standardized ones.
@@ -90,7 +91,7 @@ def test_final_run_of_each_task_records_and_exports_usable_outputs(task, tmp_pat
 
 @pytest.mark.parametrize("task", TARGETS)
 def test_final_run_with_many_mistakes_has_an_interval_of_each_score(task):
-    found = trained(made(task), total=1, final=True).results
+    found = trained(made(task), total=1, kept=True, final=True).results
     assert found["test_intervals"].keys() == {f"test_{name}" for name in TESTED[task]} | {"test_loss"}
     for name, (low, high) in found["test_intervals"].items():
         assert low <= found[name] <= high
@@ -105,10 +106,10 @@ def test_own_metric_is_reported_selected_and_recorded():
     objective = made(
         "classes", metrics=["auc", balanced_error], metric="val_balanced_error", direction="minimize"
     )
-    run = trained(objective, total=1)
+    run = trained(objective, total=1, kept=True)
     assert {"val_auc", "val_balanced_error"} <= run.history[0].keys()
     assert "val_accuracy" not in run.history[0]
-    final = trained(objective, total=1, final=True)
+    final = trained(objective, total=1, kept=True, final=True)
     assert final.results["test_balanced_error"] == pytest.approx(1 - final.results["test_accuracy"])
 
 
@@ -130,13 +131,13 @@ def test_check_refuses_a_metric_of_more_classes_than_the_data_has():
 
 
 def test_metric_of_the_study_is_reported_besides_the_objectives():
-    run = trained(made("classes"), total=1, metric="val_macro_f1")
+    run = trained(made("classes"), total=1, kept=True, metric="val_macro_f1")
     assert {"val_accuracy", "val_macro_f1"} <= run.history[0].keys()
 
 
 @pytest.mark.parametrize("task", ["classes", "binary", "labels"])
 def test_final_run_records_the_log_loss_if_the_study_has_chosen_it(task):
-    found = trained(made(task), total=1, final=True, metric="val_log_loss").results
+    found = trained(made(task), total=1, kept=True, final=True, metric="val_log_loss").results
     assert found["test_log_loss"] == pytest.approx(found["test_loss"])
     assert found["test_intervals"]["test_log_loss"] == pytest.approx(found["test_intervals"]["test_loss"])
 
