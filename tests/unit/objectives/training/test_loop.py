@@ -17,31 +17,31 @@ from objectives.device import Device
 from objectives.errors import DivergedError
 from objectives.keras_objective import KerasObjective
 from objectives.local_run import LocalRun
-from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.tasks.classes import cross_entropy
 from objectives.training import epochs
 from tests.unit.objectives.training.kept import sharing, with_programs
+from tests.unit.objectives.training.small_digits import SmallDigits
 from tests.unit.objectives.training.tabular import CLASSIFIED
 
 EPOCHS = 4
 BFLOAT16 = Device(precision="bfloat16")
 FLOAT32 = Device(precision="float32")
-PARAMS = dict(DigitsCNN.first[0])
+PARAMS = dict(SmallDigits.first[0])
 
 
-class AugmentedDigits(DigitsCNN):
+class AugmentedDigits(SmallDigits):
     augmentation = Augmentation(shift=1, rotation_degrees=5)
 
 
 @pytest.fixture(scope="module")
-def digits() -> DigitsCNN:
+def digits() -> SmallDigits:
     objective = AugmentedDigits()
     objective.prepare(DataOptions(limit=800, validation_fraction=0.2), final=False)
     return objective
 
 
 @pytest.fixture(scope="module")
-def keeping(digits) -> DigitsCNN:
+def keeping(digits) -> SmallDigits:
     """Return an objective with the same data that traces a program for each optimizer and precision, and keeps it.
 
     `whole_run` and `whole_sgd_run`, to which its runs are compared, have programs of their own.
@@ -106,10 +106,12 @@ def test_run_that_was_interrupted_twice_equals_uninterrupted_run(
     for stop_after in (1, 3, None):
         run = LocalRun(EPOCHS, seed=3, device=device, resume=checkpoint, stop_after=stop_after)
         # Measuring them changes nothing.
-        run.figures = ("parameters", "model_bytes", "latency_ms", "seconds_per_epoch")
+        if optimizer == "adam":
+            run.figures = ("parameters", "model_bytes", "latency_ms", "seconds_per_epoch")
         keeping.train(PARAMS | {"optimizer": optimizer}, run)
-        assert run.measured["model_bytes"] == 4 * run.measured["parameters"] > 0
-        assert run.measured["latency_ms"] > 0
+        if run.figures:
+            assert run.measured["model_bytes"] == 4 * run.measured["parameters"] > 0
+            assert run.measured["latency_ms"] > 0
         checkpoint, history = run.checkpoint, history + run.history
     assert exact(history) == exact(whole.history)
     for name, value in whole.checkpoint.state.items():
@@ -134,7 +136,7 @@ def test_small_data_set_is_passed_through_several_times_in_an_epoch(monkeypatch)
         ),
     )
     for least in (0, 50):
-        made = type("Small", (DigitsCNN,), {"least_images_per_epoch": least})()
+        made = type("Small", (SmallDigits,), {"least_images_per_epoch": least})()
         made.prepare(DataOptions(limit=20), final=False)
         made.train(PARAMS, LocalRun(total_epochs=1, metric="val_accuracy"))
     once, thrice = orders
@@ -193,7 +195,7 @@ def test_label_smoothing_affects_training_but_not_validation(digits):
 
     smoothed = Smoothed()
     smoothed._data = digits._data
-    run = LocalRun(total_epochs=EPOCHS, seed=3, device=BFLOAT16)
+    run = LocalRun(total_epochs=3 * EPOCHS, seed=3, device=BFLOAT16)
     smoothed.train(PARAMS, run)
     # Labels of 0.64 for their class and 0.04 for nine others have an entropy of 1.44 nats, the lowest possible loss.
     assert run.history[-1]["loss"] > 1.4
@@ -208,9 +210,9 @@ def test_divergence_ends_the_run_within_the_epoch(keeping):
 
 
 @pytest.fixture(scope="module")
-def final_digits() -> DigitsCNN:
+def final_digits() -> SmallDigits:
     """Return an objective with a test set, which keeps its programs."""
-    objective = DigitsCNN()
+    objective = SmallDigits()
     objective.prepare(DataOptions(limit=400), final=True)
     return with_programs(objective)
 
@@ -253,7 +255,7 @@ def test_final_run_evaluates_once_and_exports_stock_layers(final_digits, tmp_pat
 
 
 def test_flip_average_is_recorded_with_flip_augmentation(final_digits):
-    class Flipped(DigitsCNN):
+    class Flipped(SmallDigits):
         augmentation = Augmentation(flip=True)
 
     run = LocalRun(total_epochs=1, final=True, device=BFLOAT16)

@@ -18,26 +18,26 @@ from objectives.base import DataOptions
 from objectives.device import Device
 from objectives.errors import FreshProcessError
 from objectives.local_run import LocalRun
-from objectives.shipped.digits_cnn import DigitsCNN
 from objectives.tasks.classes import cross_entropy
 from objectives.training import identity, loop
 from objectives.training.optimizers import FusedAdam, FusedSGD
 from objectives.training.programs import Programs
 from tests.unit.objectives.training.kept import sharing
+from tests.unit.objectives.training.small_digits import SmallDigits
 
 pytestmark = pytest.mark.skipif(
     backend.name() not in ("tensorflow", "jax"), reason="other backends keep no program from run to run"
 )
 
-ADAM = {**DigitsCNN.first[0], "weight_decay": 1e-3}
+ADAM = {**SmallDigits.first[0], "weight_decay": 1e-3}
 OTHER_NUMBERS = {**ADAM, "learning_rate": 1.3e-3, "dropout": 0.41, "weight_decay": 2e-5}
 SGD = {**ADAM, "optimizer": "sgd", "learning_rate": 0.03}
 SMALL_BATCHES = {**ADAM, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")
-def digits() -> DigitsCNN:
-    objective = DigitsCNN()
+def digits() -> SmallDigits:
+    objective = SmallDigits()
     objective.prepare(DataOptions(limit=400, validation_fraction=0.2), final=False)
     return objective
 
@@ -54,7 +54,7 @@ def calls_of_steps() -> Iterator[list[None]]:
         yield found
 
 
-def _trained(objective: DigitsCNN, params: dict[str, Any], seed: int, **options: Any) -> LocalRun:
+def _trained(objective: SmallDigits, params: dict[str, Any], seed: int, **options: Any) -> LocalRun:
     run = LocalRun(total_epochs=2, seed=seed, device=Device(precision="float32"), **options)
     objective.train(params, run)
     return run
@@ -78,8 +78,8 @@ PLAN = [
 class Keeping:
     """The runs of the plan in an objective that keeps its programs."""
 
-    def __init__(self, digits: DigitsCNN) -> None:
-        self.objective = sharing(DigitsCNN, digits)
+    def __init__(self, digits: SmallDigits) -> None:
+        self.objective = sharing(SmallDigits, digits)
         self.objective.keep_programs()
         with calls_of_steps() as self.traced:
             _trained(self.objective, SGD, 8)
@@ -110,7 +110,7 @@ def test_runs_with_a_kept_program_equal_runs_with_new_ones(keeping, new):
 
 
 def test_models_with_a_loss_of_keras_share_a_program(digits):
-    class Focal(DigitsCNN):
+    class Focal(SmallDigits):
         loss, class_weight = "categorical_focal_crossentropy", {3: 2.0}
 
     new, keeping = sharing(Focal, digits), sharing(Focal, digits)
@@ -232,7 +232,7 @@ def test_augmentation_draws_the_same_whether_a_program_is_kept_or_not(digits, ke
         def __call__(self, images, rng):  # noqa: ARG002
             return images * np.uint8(random.random() > 0.5) * np.uint8(np.random.random() > 0.1)
 
-    class Own(DigitsCNN):
+    class Own(SmallDigits):
         augmentation = Drawing()
 
     made, kept = sharing(Own, digits), sharing(Own, keeping.objective)
@@ -295,7 +295,7 @@ def test_layers_have_the_names_of_a_process_without_other_models():
 def test_process_whose_code_draws_from_a_state_of_tensorflow_keeps_no_program(keeping):
     import tensorflow as tf
 
-    class Drawing(DigitsCNN):
+    class Drawing(SmallDigits):
         def build(self, params, data):
             tf.random.uniform([])
             return super().build(params, data)

@@ -39,7 +39,7 @@ class Recipes(DigitsCNN):
         from objectives.architectures import cnn
 
         options = {"activation": "silu", "whitening": 2, "dirac": True}
-        return cnn(data, widths=(8, 8), dense=16, dropout=params["dropout"], **options)
+        return cnn(data, widths=(8,), dense=16, dropout=params["dropout"], **options)
 
 
 class LookingAhead(Recipes):
