@@ -207,7 +207,7 @@ def test_resumed_fit_ends_as_an_uninterrupted_one(kind: str, tmp_path: Path) -> 
 def linear() -> Callable[[], keras.Model]:
     """Return a function that resets one compiled model."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
     return lambda: model
 
 
@@ -267,10 +267,10 @@ def test_metric_of_several_numbers_is_left_out() -> None:
 
 def phases(run: LocalRun) -> list[list[float]]:
     model = light()
-    first = run.fit(model, X, Y, epochs=2)
+    first = run.fit(model, X, Y, batch_size=8, epochs=2)
     model.layers[0].trainable = False
     model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy", run_eagerly=True)
-    second = run.fit(model, X, Y, epochs=4, initial_epoch=2)
+    second = run.fit(model, X, Y, batch_size=8, epochs=4, initial_epoch=2)
     return [first.history["loss"], second.history["loss"]]
 
 
