@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 from collections.abc import Sequence
 from itertools import chain
@@ -26,6 +25,7 @@ from hpo.cli.errors import (
 )
 from hpo.cli.streams import discard_output, flush_output, is_of_output, open_standard_streams, output_lost
 from hpo.errors import HpoError, ObjectiveFailedError, UsageError
+from hpo.process.signals import handle_interrupts
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Run": (
@@ -134,8 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     code = EXIT_INTERRUPTED
     try:
         open_standard_streams()
-        # SIGTERM acts as Ctrl-C unless a command handles it, so that child processes are ended.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        handle_interrupts()
         code = run(sys.argv[1:] if arguments is None else list(arguments))
         code = flush_output(code)
     except BrokenPipeError:

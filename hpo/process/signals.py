@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 TERMINATE_SECONDS = 9.5
 """Longest time from a SIGTERM to the exit: containers are killed after 10 s."""
@@ -22,6 +24,33 @@ SIGTERM_SECONDS = 0.5
 INTERRUPTED = 130
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_interrupted = threading.Event()
+"""Set once a signal has raised KeyboardInterrupt in this process."""
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Handle a signal as Python handles Ctrl-C."""
+    _interrupted.set()
+    raise KeyboardInterrupt
+
+
+def handle_interrupts() -> None:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, after which errors of finalizers are not printed.
+
+    What is half done then, such as a listener that SQLAlchemy was adding, fails again when it is collected.
+    """
+    report = sys.unraisablehook
+
+    def report_unless_interrupted(error: sys.UnraisableHookArgs) -> None:
+        if not _interrupted.is_set():
+            report(error)
+
+    sys.unraisablehook = report_unless_interrupted
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    # A command that does not handle it ends its child processes.
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 class SignalHandler:
@@ -72,11 +101,11 @@ class SignalHandler:
         if self.received:
             raise KeyboardInterrupt
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received.append(number)
         self.event.set()
         if not self._deferred:
-            raise KeyboardInterrupt
+            interrupt(number, frame)
 
 
 @contextmanager
