@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import ProgrammingError
+
 from bench.report import Row
 from bench.sandbox import Sandbox
 
@@ -93,8 +95,10 @@ def status(sandbox: Sandbox, study: str) -> Row:
 
 
 def epochs(sandbox: Sandbox, study: str) -> list[tuple[int, int, float]]:
-    """Return trial, epoch and time of each completed epoch of a study."""
-    return [(row.trial, row.epoch, float(row.at)) for row in sandbox.rows(_EPOCHS, study=study)]
+    """Return trial, epoch and time of each completed epoch of a study; none if no launch has made the tables yet."""
+    with suppress(ProgrammingError):
+        return [(row.trial, row.epoch, float(row.at)) for row in sandbox.rows(_EPOCHS, study=study)]
+    return []
 
 
 def steady_window(ends: Sequence[tuple[int, int, float]]) -> tuple[float, float, int]:

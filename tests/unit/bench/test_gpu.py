@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from bench.gpu import parts, studies
 from bench.gpu.images import SHAPES, made_up, provide
@@ -159,3 +160,11 @@ def test_parts_after_the_end_are_skipped(bench: Any):
         bench.run(part)
     assert bench.commands.given == []
     assert bench.report.notes == [f"{part}: skipped, because the time is over." for part in PARTS]
+
+
+def test_launch_that_was_cut_off_before_it_made_the_tables_has_no_epochs() -> None:
+    class Empty:
+        def rows(self, sql: str, **_: Any) -> list[Any]:
+            raise ProgrammingError(sql, {}, Exception('relation "hpo.epochs" does not exist'))
+
+    assert studies.epochs(Empty(), "s") == []  # type: ignore[arg-type]
