@@ -85,7 +85,7 @@ compose: install ## A study in real containers, which needs Docker: see tests/co
 	$(BIN)/python -m tests.compose.run $(OPTIONS)
 
 # Goes on where it was interrupted; one part of it: make results PARTS=mnist-cnn
-results: install ## Search, final runs and ablations of MNIST and CIFAR-10: a day on 2 cores, docs/results/run.sh
+results: install ## Search, final runs and ablations of MNIST and CIFAR-10, which take hours: docs/results/run.sh
 	HPO=$(CURDIR)/$(BIN)/hpo docs/results/run.sh $(PARTS)
 
 # Takes hours, and the machine for itself; one part of it: make bench ONLY=overhead

@@ -47,7 +47,7 @@ ablation() {  # STUDY OPTION...: what each hyperparameter of its best configurat
     "$hpo" ablate --study "$study" "$@"
 }
 
-# Times are of 2 cores of an Intel Xeon with AMX; README.md has where they come from.
+# Times are estimates for 2 cores of an Intel Xeon with AMX, from those in README.md.
 mnist-cnn() {  # about 15 minutes
     search mnist-cnn --workers 2 --trials 40
     final mnist-cnn --workers 2 --seeds 5 --epochs 16
